@@ -1,0 +1,67 @@
+"""What a recipe says about its text: where it comes from, in which proportion, and what is kept aside to measure with."""
+
+from typing import Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+
+class Settings(BaseModel):
+    """A section of a recipe: no unknown keys, nothing changed after it was read."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+
+class Source(Settings):
+    """One source of text: exactly one of `path`, `corpus` and `world`."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    """A short name: letters, digits, `.`, `_`, `-`; it names the source in every table."""
+    path: str | None = None
+    """A file, a folder or a glob, relative to the project: .txt .md .jsonl .parquet, each also .gz or .zst."""
+    corpus: str | None = None
+    """A corpus of the catalogue by name (`plutao data get` lists them)."""
+    world: str | None = None
+    """An embedded world that writes its own text: "solar"."""
+    megabytes: float = Field(default=8.0, gt=0)
+    """How much text the world writes (MB); other sources are taken whole."""
+    weight: float | None = Field(default=None, gt=0)
+    """Share of the training mix, relative to the other sources' weights (the book's Figure 72); left out: by size, so that all are read equally often."""
+    language: str | None = None
+    """Language code ("pt", "en") of documents that do not say theirs."""
+    license: str | None = None
+    """Licence of the text, for the data card."""
+    text_field: str = "text"
+    """JSONL and Parquet: the column that holds the text."""
+    id_field: str = "id"
+    """JSONL and Parquet: the column that holds a document's name, where there is one."""
+    language_field: str = "language"
+    """JSONL and Parquet: the column that holds a document's language, where there is one."""
+    encoding: str | None = None
+    """The files' encoding ("latin-1", "utf-16" …); left out: found out per file, UTF-8 first."""
+
+    @model_validator(mode="after")
+    def exactly_one_origin(self) -> Self:
+        if sum(origin is not None for origin in (self.path, self.corpus, self.world)) != 1:
+            raise ValueError(f"source {self.name!r} needs exactly one of path, corpus and world")
+        return self
+
+
+class DataSettings(Settings):
+    """Text in: sources, mix and split."""
+
+    sources: tuple[Source, ...] = ()
+    """Where the text comes from, as [[data.sources]] tables."""
+    validation: float = Field(default=0.02, gt=0, lt=0.5)
+    """Share of each source's text kept aside for validation."""
+    split: Literal["document", "tail"] = "document"
+    """`document`: whole documents are kept aside, chosen by the seed; `tail`: the end of every document (for a corpus of one long text)."""
+    bad_rows: Literal["refuse", "skip"] = "refuse"
+    """A row or file that can't be read: stop and name it, or count it and go on."""
+
+    @model_validator(mode="after")
+    def names_differ(self) -> Self:
+        names = [source.name for source in self.sources]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise ValueError(f"two sources are called {twice[0]!r}; each needs a name of its own")
+        return self
