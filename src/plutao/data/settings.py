@@ -1,8 +1,9 @@
-"""What a recipe says about its text: where it comes from, in which proportion, and what is kept aside to measure with."""
+"""What a recipe says about its text: where it comes from, in which proportion, what is kept aside to measure with."""
 
+import codecs
 from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 
 class Settings(BaseModel):
@@ -25,7 +26,7 @@ class Source(Settings):
     megabytes: float = Field(default=8.0, gt=0)
     """How much text the world writes (MB); other sources are taken whole."""
     weight: float | None = Field(default=None, gt=0)
-    """Share of the training mix, relative to the other sources' weights (the book's Figure 72); left out: by size, so that all are read equally often."""
+    """Share of the mix (the book's Figure 72), for all sources or none; left out: by size, all read equally often."""
     language: str | None = None
     """Language code ("pt", "en") of documents that do not say theirs."""
     license: str | None = None
@@ -45,6 +46,17 @@ class Source(Settings):
             raise ValueError(f"source {self.name!r} needs exactly one of path, corpus and world")
         return self
 
+    @field_validator("encoding")
+    @classmethod
+    def known_encoding(cls, encoding: str | None) -> str | None:
+        try:
+            codecs.lookup(encoding or "utf-8")
+        except LookupError as error:
+            raise ValueError(
+                f"{encoding!r} is not an encoding Python knows; utf-8, latin-1, cp1252, utf-16 are"
+            ) from error
+        return encoding
+
 
 class DataSettings(Settings):
     """Text in: sources, mix and split."""
@@ -54,7 +66,7 @@ class DataSettings(Settings):
     validation: float = Field(default=0.02, gt=0, lt=0.5)
     """Share of each source's text kept aside for validation."""
     split: Literal["document", "tail"] = "document"
-    """`document`: whole documents are kept aside, chosen by the seed; `tail`: the end of every document (for a corpus of one long text)."""
+    """Keep aside whole documents, chosen by the seed, or the tail of each (for a corpus of one long text)."""
     bad_rows: Literal["refuse", "skip"] = "refuse"
     """A row or file that can't be read: stop and name it, or count it and go on."""
 
@@ -64,4 +76,13 @@ class DataSettings(Settings):
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
             raise ValueError(f"two sources are called {twice[0]!r}; each needs a name of its own")
+        return self
+
+    @model_validator(mode="after")
+    def weights_for_all_or_none(self) -> Self:
+        without = [source.name for source in self.sources if source.weight is None]
+        if without and len(without) < len(self.sources):
+            raise ValueError(
+                f"source {without[0]!r} has no weight and others do; give a weight to all sources or to none"
+            )
         return self
