@@ -1,9 +1,9 @@
 """The tokenizer: how text becomes numbers and comes back (the book's section 2.5).
 
-Two promises hold for every kind. What is typed in a text is text: "<|im_end|>" in a document becomes ordinary tokens, never
-the special one; only our own code writes special tokens, by `special`. And what is saved loads in `transformers`'
-`PreTrainedTokenizerFast` with the same ids. There, special strings in a text do become special tokens unless
-`split_special_tokens=True` is passed, which matches what `encode` does here.
+Two promises hold for every kind. What is typed in a text is text: "<|im_end|>" in a document becomes ordinary tokens,
+never the special one; only our own code writes special tokens, by `special`. And what is saved loads in `transformers`'
+`PreTrainedTokenizerFast` with the same ids. There, special strings in a text do become special tokens, as chat
+templates need, unless `split_special_tokens=True` is passed: then it does what `encode` does here.
 """
 
 import codecs
@@ -57,8 +57,8 @@ class Tokenizer:
         kind: "bpe", "wordpiece", "unigram", "word", "char" or "gpt2".
         settings: what tokenizer_config.json holds; a later stage puts its "chat_template" here.
         vocabulary_size: rows an embedding needs, special tokens included.
-        reversible: text comes back byte for byte. Kind "char" promises it for the characters it knows; `gives_back` tells
-            of a given text.
+        reversible: text comes back byte for byte. Kind "char" promises it for the characters it knows; `gives_back`
+            tells of a given text.
     """
 
     def __init__(self, backend: tokenizers.Tokenizer, settings: dict[str, Any] | None = None, saved: str | None = None):
@@ -213,8 +213,8 @@ class Tokenizer:
         file = folder / "tokenizer.json"
         description = read_json(file)
         try:
-            # Makers mark some tokens, such as Qwen's <tool_call>, as not special; typed in a text they are text all the same.
-            # Runs of blanks that some vocabularies add are text, and stay so.
+            # Makers mark some tokens, such as Qwen's <tool_call>, as not special; typed in a text they are text all the
+            # same. Runs of blanks that some vocabularies add are text, and stay tokens.
             for token in description["added_tokens"]:
                 token["special"] = token["special"] or not token["content"].isspace()
             backend = tokenizers.Tokenizer.from_str(json.dumps(description))

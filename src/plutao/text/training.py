@@ -1,9 +1,11 @@
-"""How a vocabulary is learned from text: one function a kind, each naming its cutting rule, its model and its trainer.
+"""How a vocabulary is learned from text: one function a kind, each with its cutting rule, its model and its trainer.
 
-The book's section 2.5 walks from characters over words to sub-words; the kinds here are those stops. Texts are read once, as
-a stream: what stays in memory is the count of distinct words (of characters for `char`), never the text.
+The book's section 2.5 walks from characters over words to sub-words; the kinds here are those stops. Texts are read
+once, as a stream: what stays in memory is the count of distinct words (of characters for `char`), never the text.
 """
 
+import json
+import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 
@@ -29,10 +31,13 @@ def train_backend(kind: str, texts: Iterable[str], vocabulary: int) -> Tokenizer
     least = len(SPECIAL_TOKENS) + (BYTES if kind == "bpe" else 1)
     if vocabulary < least:
         raise UserError(
-            f"A {kind} vocabulary of {vocabulary} has no room for its basic tokens. Set tokenizer.vocabulary to {least} or more."
+            f"A {kind} vocabulary of {vocabulary} has no room for its basic tokens. "
+            f"Set tokenizer.vocabulary to {least} or more."
         )
     backend = TRAINERS[kind](_not_empty(texts), vocabulary)
     size = backend.get_vocab_size()
+    if size > vocabulary:
+        raise _too_many_characters(kind, vocabulary)
     if kind != "char" and size < vocabulary:
         raise UserError(
             f"The text supports only {size} tokens of kind {kind}, not {vocabulary}. "
@@ -40,6 +45,13 @@ def train_backend(kind: str, texts: Iterable[str], vocabulary: int) -> Tokenizer
         )
     assert [backend.token_to_id(token) for token in SPECIAL_TOKENS] == list(range(len(SPECIAL_TOKENS)))
     return backend
+
+
+def _too_many_characters(kind: str, vocabulary: int) -> UserError:
+    return UserError(
+        f"The text has more different characters than a {kind} vocabulary of {vocabulary} can hold. "
+        "Raise tokenizer.vocabulary, or use kind bpe, which works on bytes."
+    )
 
 
 def _not_empty(texts: Iterable[str]) -> Iterator[str]:
@@ -78,22 +90,38 @@ def _bpe(texts: Iterable[str], vocabulary: int) -> Tokenizer:
 
 
 def _wordpiece(texts: Iterable[str], vocabulary: int) -> Tokenizer:
-    """WordPiece (Schuster & Nakajima 2012) as BERT uses it: words and signs apart, pieces inside a word begin with ##."""
-    backend = Tokenizer(models.WordPiece(unk_token=UNKNOWN))
-    backend.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    """WordPiece (Schuster & Nakajima 2012) as in BERT: words and signs apart, pieces inside a word begin with ##.
+
+    The library numbers the inner characters as it meets them, in a random order, by which it then chooses between
+    equally common pairs. Numbering them beforehand makes the same text give the same tokens; it needs a first look at
+    all characters, for which the texts wait in a temporary file.
+    """
+    words = pre_tokenizers.BertPreTokenizer()
+    with tempfile.TemporaryFile("w+", encoding="utf-8") as waiting:
+        characters: set[str] = set()
+        for text in texts:
+            characters.update(text)
+            waiting.write(json.dumps(text) + "\n")
+        waiting.seek(0)
+        inner = ["##" + one for one in sorted(characters) if len(words.pre_tokenize_str(f"a{one}a")) == 1]
+        trainer = trainers.WordPieceTrainer(
+            vocab_size=vocabulary, min_frequency=2, special_tokens=[*_specials(), *inner], show_progress=False
+        )
+        learner = Tokenizer(models.WordPiece(unk_token=UNKNOWN))
+        learner.pre_tokenizer = words
+        learner.train_from_iterator((json.loads(line) for line in waiting), trainer)
+    backend = Tokenizer(models.WordPiece(learner.get_vocab(), unk_token=UNKNOWN))
+    backend.pre_tokenizer = words
     backend.decoder = decoders.WordPiece(cleanup=False)
-    trainer = trainers.WordPieceTrainer(
-        vocab_size=vocabulary, min_frequency=2, special_tokens=_specials(), show_progress=False
-    )
-    backend.train_from_iterator(texts, trainer)
+    add_special_tokens(backend)
     return backend
 
 
 def _unigram(texts: Iterable[str], vocabulary: int) -> Tokenizer:
     """Unigram (Kudo 2018): starts from too many pieces and drops those whose loss costs least; blanks are written ▁.
 
-    Line ends and "<" stand alone. The model's table holds the special tokens with the best of scores, so that without the
-    cut at "<" a special token typed in the text would be taken for the real one.
+    Line ends and "<" stand alone. The model's table holds the special tokens with the best of scores: without the cut
+    at "<", a special token typed in the text would be taken for the real one.
     """
     backend = Tokenizer(models.Unigram())
     backend.pre_tokenizer = pre_tokenizers.Sequence(
@@ -106,8 +134,31 @@ def _unigram(texts: Iterable[str], vocabulary: int) -> Tokenizer:
     trainer = trainers.UnigramTrainer(
         vocab_size=vocabulary, unk_token=UNKNOWN, special_tokens=_specials(), show_progress=False
     )
-    backend.train_from_iterator(texts, trainer)
+    try:
+        backend.train_from_iterator(texts, trainer)
+    except UserError:
+        raise
+    except Exception as error:  # what `tokenizers` raises has no narrower type
+        raise _too_many_characters("unigram", vocabulary) from error
+    _settle(backend)
     return backend
+
+
+def _settle(backend: Tokenizer) -> None:
+    """Takes chance out of a Unigram model's scores, so that the same texts give the same tokenizer.
+
+    The library adds scores up in a random order, which moves the fifteenth digit, and lines up the characters that
+    pruning dropped just above the lowest score, also in a random order: they all get that lowest score here.
+    """
+    model = json.loads(backend.to_str())["model"]
+    specials, pieces = model["vocab"][: len(SPECIAL_TOKENS)], model["vocab"][len(SPECIAL_TOKENS) :]
+    lowest = min((score for _, score in pieces), default=0.0)
+    queue_end = lowest + 0.0001 * sum(len(piece) == 1 for piece, _ in pieces)
+    settled = [
+        (piece, round(lowest if len(piece) == 1 and score <= queue_end else score, 6)) for piece, score in pieces
+    ]
+    settled.sort(key=lambda entry: (-entry[1], entry[0]))
+    backend.model = models.Unigram([*map(tuple, specials), *settled], model["unk_id"], byte_fallback=False)
 
 
 def _word(texts: Iterable[str], vocabulary: int) -> Tokenizer:
