@@ -140,6 +140,21 @@ class Attention(nn.Module):
         return output
 
 
+def attention_weights(
+    queries: Float[Tensor, "B H T Dh"], keys: Float[Tensor, "B Hkv S Dh"], mask: Bool[Tensor, "B 1 T S"] | None = None
+) -> Float[Tensor, "B H T S"]:
+    """How much each position takes from each other one: softmax(q · k ÷ √Dh) over those it may see.
+
+    For looking at; computing goes through fused kernels that never hold this matrix. `mask` None is causal.
+    """
+    keys = keys.repeat_interleave(queries.shape[1] // keys.shape[1], dim=1)
+    scores = queries @ keys.transpose(-1, -2) / queries.shape[-1] ** 0.5
+    if mask is None:
+        mask = torch.ones(scores.shape[-2:], dtype=torch.bool, device=scores.device).tril()
+    weights: Tensor = scores.masked_fill(~mask, float("-inf")).softmax(dim=-1)
+    return weights
+
+
 class FeedForward(nn.Module):
     """Two matrices and a GELU between them (Hendrycks & Gimpel 2016; `gelu_tanh` is its approximation, as in GPT-2), or
     SwiGLU: down(SiLU(gate(x)) · up(x)) (Shazeer 2020).

@@ -59,7 +59,7 @@ class Weights:
         if any((self.folder / name).is_file() for name in PICKLED):
             raise UserError(
                 f"{self.folder} holds pickled weights (pytorch_model.bin), which can run any program when opened: "
-                "fetch its safetensors version, or, where you trust it, open it with transformers and call save_pretrained."
+                "fetch its safetensors version, or, if you trust it, open it with transformers and save it again."
             )
         raise UserError(f"{self.folder} has no {WHOLE}: it is not a model's folder, or its training has not ended.")
 
