@@ -7,3 +7,7 @@ class UserError(ValueError):
     The command line prints the message alone and exits with 1; `--debug` shows the traceback. Anything that is our own
     mistake stays an `AssertionError` or whatever Python raised.
     """
+
+
+class Interrupted(Exception):
+    """The user asked to stop and everything is saved; the message says how to go on."""

@@ -214,9 +214,9 @@ def shipped() -> dict[str, str]:
     return {file.name.removesuffix(".toml"): file.read_text(encoding="utf-8") for file in files}
 
 
-def save(recipe: Recipe, path: Path) -> None:
-    """Writes the recipe as resolved: every key with its value and its explanation."""
-    write_text(path, render(recipe, every_key=True))
+def save(recipe: Recipe, path: Path, every_key: bool = True) -> None:
+    """Writes the recipe with its explanations: as resolved, every key set, or with the defaults as comments."""
+    write_text(path, render(recipe, every_key))
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -328,7 +328,10 @@ def type_in_words(annotation: Any) -> str:
         inner = [arg for arg in args if arg is not Ellipsis]
         return f"a list of {type_in_words(inner[0])}"
     names = {int: "a whole number", float: "a number", str: "text", bool: "true or false"}
-    return names.get(annotation, f"a table with {', '.join(annotation.model_fields)}" if model_inside(annotation) else str(annotation))
+    return names.get(
+        annotation,
+        f"a table with {', '.join(annotation.model_fields)}" if model_inside(annotation) else str(annotation),
+    )
 
 
 def find_place(location: Sequence[Any], text: str, where: str, overrides: Sequence[str]) -> str:
@@ -382,7 +385,10 @@ def keys_of(section: type[BaseModel], path: tuple[str, ...] = ()) -> Iterator[tu
 def render(recipe: Recipe, every_key: bool = False) -> str:
     """The recipe as commented TOML: set keys as they are, the others as comments with their defaults (or all set, with `every_key`)."""
     lines = [f"# {recipe.description}" if recipe.description else "# A recipe of Plutão."]
-    lines += ["# Every key is here: those commented out show their defaults. `--set a.b=c` overrides one for a single run.", ""]
+    lines += [
+        "# Every key is here: those commented out show their defaults. `--set a.b=c` overrides one for a single run.",
+        "",
+    ]
     lines += section_lines(recipe, (), every_key)
     return "\n".join(lines).rstrip() + "\n"
 

@@ -1,0 +1,5 @@
+"""`python -m plutao` is `plutao`: what torchrun calls."""
+
+from plutao.cli import main
+
+main()

@@ -1,0 +1,209 @@
+"""Stage 1 · pretraining: from random weights to a base model that continues text (the book's section 3.1)."""
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from plutao import recipe as recipes
+from plutao.data.documents import validation_texts
+from plutao.data.pack import PretrainBatches
+from plutao.data.shards import ShardIndex
+from plutao.evaluate.exam import take_exam
+from plutao.evaluate.perplexity import bits_per_byte
+from plutao.files import fingerprint
+from plutao.generate.engine import Engine
+from plutao.generate.sampling import Sampling
+from plutao.models.cost import assert_fits, flops_per_token
+from plutao.models.decoder import Decoder, DecoderConfig
+from plutao.models.interop.huggingface import save_model
+from plutao.models.presets import decoder_config
+from plutao.project import Project
+from plutao.recipe import Recipe
+from plutao.stages.card import write_card
+from plutao.text.tokenizer import Tokenizer
+from plutao.train import device as devices
+from plutao.train.loop import Budget, Evaluate, Sample, Trained, fit
+from plutao.train.objectives import next_token
+from plutao.train.parallel import World
+from plutao.train.progress import Progress
+from plutao.worlds import world
+
+PROMPT_CHARACTERS = 24  # of validation text, where the recipe gives no prompts
+
+
+def inputs(project: Project, tokenizer: Tokenizer, data: str) -> str:
+    """Names what this stage depends on: its settings, the model's, the seed, the tokenizer and the documents."""
+    recipe = project.recipe
+    settings = [recipe.base.model_dump(mode="json"), recipe.model.model_dump(mode="json"), recipe.seed]
+    return fingerprint(["base", settings, tokenizer.fingerprint, data])
+
+
+def shape(recipe: Recipe, vocabulary: int) -> DecoderConfig:
+    """The decoder a recipe asks for. Its table of embeddings is rounded up to a multiple of 64 rows, which compute faster.
+
+    Raises:
+        UserError: no such preset, or a shape that can't exist.
+    """
+    changes = recipe.model.model_dump(exclude={"preset", "context"})
+    padded = math.ceil(vocabulary / 64) * 64
+    return decoder_config(recipe.model.preset, vocabulary=padded, context=recipe.model.context, **changes)
+
+
+def check(recipe: Recipe) -> None:
+    """What can be refused before any long work: the shape, its memory, the precision and the compiler.
+
+    Raises:
+        UserError: see above; the sentence says what to lower.
+    """
+    settings = recipe.base
+    config = shape(recipe, recipe.tokenizer.vocabulary)
+    device = devices.choose(settings.precision, settings.compile)
+    if device.kind == "cpu":
+        rows = settings.micro_batch or settings.batch
+        assert_fits(config, rows, config.context, optimizer=settings.optimizer.kind, precision=device.precision)
+
+
+def run(
+    project: Project,
+    documents: Path,
+    shards: ShardIndex,
+    stage_inputs: str,
+    world_: World,
+    progress: Progress,
+    minutes: float | None = None,
+) -> None:
+    """Pretrains the model of the recipe and stores it, measured, in the run.
+
+    Args:
+        minutes: wall time the training may take, in place of the recipe's own length.
+    """
+    recipe = project.recipe
+    settings = recipe.base
+    tokenizer = project.tokenizer()
+    config = shape(recipe, tokenizer.vocabulary_size)
+    model = Decoder(config)
+    model.initialise(recipe.seed)
+    weights = {source.name: source.weight for source in recipe.data.sources}
+    batches = PretrainBatches(
+        shards.open(), weights, settings.batch, config.context, recipe.seed, settings.layout, world_.rank, world_.size
+    )
+    device = devices.choose(settings.precision, settings.compile, world_.local_rank)
+    budget = plan(recipe, shards.tokens(), settings.batch * config.context, minutes)
+    out = project.stage_dir("base")
+    out.mkdir(parents=True, exist_ok=True)
+    recipes.save(recipe, out / "recipe.toml")
+    trained = fit(
+        model,
+        next_token(settings.label_smoothing),
+        batches,
+        settings,
+        budget,
+        out,
+        device,
+        world=world_,
+        evaluate=validation(documents, tokenizer, settings.evaluate_tokens, device.precision)
+        if settings.evaluate
+        else None,
+        sample=sampler(recipe, tokenizer, documents),
+        progress=progress,
+    )
+    if not world_.first:
+        return
+    model.to("cpu").eval()
+    save_model(model, out, bos=tokenizer.end_of_text, eos=tokenizer.end_of_text, pad=tokenizer.pad)
+    tokenizer.save(out)
+    results = describe(config, device, trained, settings.batch, batches, recipe) | measure(
+        model, tokenizer, documents, recipe
+    )
+    write_card(out, "base", stage_inputs, results)
+
+
+def plan(recipe: Recipe, training_tokens: int, tokens_per_step: int, minutes: float | None) -> Budget:
+    """The recipe's length as steps, or as seconds where it is given in minutes; one epoch where nothing is said."""
+    settings = recipe.base
+    if minutes is not None:
+        return Budget(seconds=60 * minutes)
+    if settings.minutes is not None:
+        return Budget(seconds=60 * settings.minutes)
+    if settings.steps is not None:
+        return Budget(steps=settings.steps)
+    tokens = settings.tokens if settings.tokens is not None else (settings.epochs or 1.0) * training_tokens
+    return Budget(steps=max(1, round(tokens / tokens_per_step)))
+
+
+def validation(documents: Path, tokenizer: Tokenizer, tokens: int, precision: str) -> Evaluate:
+    """A quick measure for the way: the first `tokens` tokens or so of the validation text."""
+    some, have = [], 0
+    for document in validation_texts(documents, limit=8 * tokens):
+        ids = tokenizer.encode(document.text)[: tokens - have]
+        some.append(tokenizer.decode(ids))
+        have += len(ids)
+        if have >= tokens:
+            break
+
+    def evaluate(model: nn.Module) -> dict[str, float]:
+        assert isinstance(model, Decoder)
+        measured = bits_per_byte(model, tokenizer, some, precision="bf16" if precision == "bf16" else "fp32")
+        return {"loss": math.log(measured.perplexity), "bits_per_byte": measured.bits_per_byte}
+
+    return evaluate
+
+
+def sampler(recipe: Recipe, tokenizer: Tokenizer, documents: Path) -> Sample:
+    """Lets the model continue a few texts while it learns: the recipe's prompts, or how validation documents begin."""
+    settings = recipe.base
+    prompts = list(settings.sample_prompts)
+    if not prompts:
+        prompts = [document.text[:PROMPT_CHARACTERS] for document in validation_texts(documents, limit=100_000)][:3]
+    sampling = Sampling(temperature=0.8, max_tokens=settings.sample_tokens, seed=recipe.seed)
+
+    def sample(model: nn.Module) -> list[dict[str, str]]:
+        assert isinstance(model, Decoder)
+        completions = Engine(model, tokenizer).complete(prompts, sampling)
+        return [{"prompt": prompt, "text": some[0].text} for prompt, some in zip(prompts, completions, strict=True)]
+
+    return sample
+
+
+def describe(
+    config: DecoderConfig,
+    device: devices.Device,
+    trained: Trained,
+    batch: int,
+    batches: PretrainBatches,
+    recipe: Recipe,
+) -> dict[str, Any]:
+    """What was trained, on what, how fast, at which cost."""
+    flops = flops_per_token(config, config.context)
+    return {
+        "parameters": config.parameters(),
+        "steps": trained.steps,
+        "tokens": trained.tokens,
+        "seconds": round(trained.seconds, 2),
+        "tokens_per_second": round(trained.tokens_per_second, 1),
+        "flops": flops * trained.tokens,
+        "training_loss": trained.loss,
+        "skipped_steps": trained.skipped,
+        "seed": recipe.seed,
+        "device": device.kind,
+        "precision": device.precision,
+        "compiled": device.compiled,
+        "why": device.reason,
+        "machine": devices.describe(),
+        "batch": batch,
+        "context": config.context,
+        "data": [vars(row) for row in batches.mixture()],
+    }
+
+
+def measure(model: Decoder, tokenizer: Tokenizer, documents: Path, recipe: Recipe) -> dict[str, Any]:
+    """Bits per byte of the whole validation text, and the exam of each world the text is of."""
+    texts = ((document.text, document.language or "") for document in validation_texts(documents))
+    precision = "bf16" if devices.choose(recipe.base.precision, "off").precision == "bf16" else "fp32"
+    results: dict[str, Any] = {"validation": bits_per_byte(model, tokenizer, texts, precision=precision).as_json()}  # type: ignore[arg-type]
+    for name in sorted({source.world for source in recipe.data.sources if source.world}):
+        results["exam"] = take_exam(Engine(model, tokenizer), tokenizer, world(name).exam(recipe.seed)).as_json()
+    return results

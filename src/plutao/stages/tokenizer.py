@@ -1,0 +1,57 @@
+"""Before stage 1 · the tokenizer: which pieces text is cut into, learned from a sample of the whole mix (the book's section 2.5)."""
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from plutao import recipe as recipes
+from plutao.data.documents import sample_texts, validation_texts
+from plutao.files import atomic_folder, fingerprint
+from plutao.project import Project
+from plutao.stages.card import write_card
+from plutao.text.fertility import fertility_by_language
+from plutao.text.tokenizer import Tokenizer, train
+
+FERTILITY_BYTES = 1_000_000  # of validation text that say how many bytes a token holds
+
+
+def inputs(project: Project, data: str) -> str:
+    """Names what this stage depends on: its settings, the seed and the documents."""
+    settings = project.recipe.tokenizer.model_dump(mode="json")
+    return fingerprint(["tokenizer", settings, project.recipe.seed, data])
+
+
+def run(project: Project, documents: Path, stage_inputs: str, note: Callable[[str], None]) -> Tokenizer:
+    """Trains the tokenizer, or takes the ready one the recipe names, and stores it in the run.
+
+    Raises:
+        UserError: the text does not support the vocabulary, or the ready tokenizer can't be read.
+    """
+    settings = project.recipe.tokenizer
+    started = time.perf_counter()
+    if settings.path is not None:
+        tokenizer = Tokenizer.load(project.root / settings.path)
+    else:
+        weights = {source.name: source.weight for source in project.recipe.data.sources}
+        texts = sample_texts(documents, settings.sample_megabytes, project.recipe.seed, weights)
+        tokenizer = train(settings.kind, texts, settings.vocabulary)
+    seconds = time.perf_counter() - started
+    samples = [(text.language or "", text.text) for text in validation_texts(documents, FERTILITY_BYTES)]
+    held = {language: value.bytes_per_token for language, value in fertility_by_language(tokenizer, samples).items()}
+    results = {
+        "seconds": round(seconds, 2),
+        "kind": tokenizer.kind,
+        "vocabulary": tokenizer.vocabulary_size,
+        "reversible": tokenizer.reversible,
+        "fingerprint": tokenizer.fingerprint,
+        "bytes_per_token": {language: round(value, 3) for language, value in held.items()},
+    }
+    with atomic_folder(project.stage_dir("tokenizer")) as folder:
+        tokenizer.save(folder)
+        recipes.save(project.recipe, folder / "recipe.toml")
+        write_card(folder, "tokenizer", stage_inputs, results)
+    figures = ", ".join(f"{language or 'text'} {value:.2f}" for language, value in held.items())
+    note(
+        f"Tokenizer: {tokenizer.kind}, {tokenizer.vocabulary_size:,} tokens, in {seconds:.1f} s; bytes per token: {figures}."
+    )
+    return tokenizer

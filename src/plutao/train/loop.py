@@ -1,0 +1,425 @@
+"""The one loop that trains every model: draw a batch, compute the loss, follow the gradient, look, save.
+
+It knows objectives and batches, never a stage. What it promises: the same seed, data, threads and number of steps give the
+same weights bit by bit (CPU), whether or not it was killed and resumed on the way.
+"""
+
+import math
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import Any, Protocol
+
+import torch
+from torch import nn
+
+from plutao.errors import Interrupted, UserError
+from plutao.recipe import TrainSettings
+from plutao.train import checkpoint, parallel
+from plutao.train.device import Device
+from plutao.train.guard import Guard
+from plutao.train.metrics import JsonLines, Sink, extra_sinks
+from plutao.train.objectives import Objective
+from plutao.train.optimizer import Optimizers
+from plutao.train.parallel import World
+from plutao.train.progress import Progress, Silence
+from plutao.train.schedule import rate
+
+LOG_SECONDS = 1.0  # between lines of metrics.jsonl, at the least
+REPLAN = 0.05  # a training limited by time looks at its clock after each such share of its steps
+
+
+class Batches(Protocol):
+    """An endless iterator of batches that can say where it stands and go back there.
+
+    A batch has `weight` (how much it counts beside others of its step), `rows`, `split(rows)` and `to(device)`.
+    """
+
+    def __next__(self) -> Any: ...
+
+    def state_dict(self) -> dict[str, Any]: ...
+
+    def load_state_dict(self, state: dict[str, Any], /) -> None: ...
+
+
+Evaluate = Callable[[nn.Module], dict[str, float]]
+Sample = Callable[[nn.Module], list[dict[str, str]]]
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What a training came to."""
+
+    steps: int
+    tokens: int
+    seconds: float
+    """Wall time of the training, pauses between resumptions left out."""
+    tokens_per_second: float
+    """While stepping: validation, samples and checkpoints left out."""
+    loss: float
+    """Mean training loss of the last tenth of the steps, in nats."""
+    skipped: int
+    """Steps the guard skipped."""
+
+
+@dataclass
+class Budget:
+    """How long to train: a number of steps, or seconds of wall time."""
+
+    steps: int | None = None
+    seconds: float | None = None
+
+
+class Training:
+    """A training in progress. `fit` is the way in."""
+
+    def __init__(
+        self,
+        model: nn.Module,
+        objective: Objective,
+        batches: Batches,
+        settings: TrainSettings,
+        out: Path,
+        device: Device,
+        world: World,
+        progress: Progress,
+    ) -> None:
+        self.model, self.objective, self.batches, self.settings = model, objective, batches, settings
+        self.out, self.device, self.world, self.progress = out, device, world, progress
+        self.optimizer = Optimizers(model, settings.optimizer, device.kind)
+        self.parameters = [p for p in model.parameters() if p.requires_grad]
+        self.guard = Guard()
+        self.steps = 0  # planned; 0 until known
+        self.step = self.tokens = 0
+        self.seconds = self.stepping = 0.0
+        self.losses: list[float] = []
+        self.last_logged = -math.inf
+        self.stop: str | None = None
+        self.lines = JsonLines(out / "metrics.jsonl") if world.first else None
+        self.sinks: list[Sink] = [self.lines, *extra_sinks(settings.sinks, out)] if self.lines else []
+        self.resumed_at: int | None = None
+
+    # ------------------------------------------------------------------------------------------------------- one step
+
+    def take_step(self) -> None:
+        """One optimizer step over one batch, in pieces that fit; skipped where the guard sees harm."""
+        started = time.perf_counter()
+        self.model.train()
+        loss, tokens = self.accumulate()
+        parallel.sum_gradients(self.parameters, self.world)
+        norm = float(nn.utils.clip_grad_norm_(self.parameters, self.settings.optimizer.clip))
+        share = rate(self.step, self.steps, self.settings.schedule)
+        trouble = self.guard.trouble(loss, norm)
+        if trouble is None:
+            self.optimizer.step(share)
+            self.losses.append(loss)
+        self.optimizer.zero_grad()
+        self.step += 1
+        self.tokens += tokens
+        self.stepping += time.perf_counter() - started
+        if trouble is not None:
+            self.write({"event": f"step skipped: {trouble}", "skipped": self.guard.skipped})
+            self.progress.note(f"Step {self.step} was skipped: {trouble}.")
+        elif time.perf_counter() - self.last_logged > LOG_SECONDS or self.step in (1, self.steps):
+            self.last_logged = time.perf_counter()
+            peak = self.optimizer.peaks[0] * share
+            speed = {"tokens_per_second": round(self.speed, 1)}
+            self.write({"loss": loss, "learning_rate": peak, "gradient_norm": norm, **speed})
+
+    def accumulate(self) -> tuple[float, int]:
+        """Gradients of the next batch; returns (mean loss per learned target, tokens), over all processes."""
+        batch = next(self.batches)
+        weight = parallel.total(batch.weight, self.world, self.device.place)
+        loss_sum = torch.zeros((), device=self.device.place)
+        for piece in batch.split(self.settings.micro_batch or batch.rows):
+            with self.device.autocast():
+                loss, _ = self.objective(self.model, piece.to(self.device.place))
+            scaled = loss * (piece.weight / weight)
+            scaled.backward()
+            loss_sum += scaled.detach()
+        tokens = parallel.total(batch.tokens.numel(), self.world, self.device.place)
+        return parallel.total(float(loss_sum), self.world, self.device.place), int(tokens)
+
+    @property
+    def speed(self) -> float:
+        """Tokens per second of stepping so far."""
+        return self.tokens / self.stepping if self.stepping else 0.0
+
+    # ------------------------------------------------------------------------------------------------- time and length
+
+    def plan(self, budget: Budget) -> None:
+        """Fixes the number of steps; where only the time is given, by trying the speed and undoing what was tried."""
+        if budget.steps is not None:
+            self.steps = budget.steps
+            return
+        assert budget.seconds is not None
+        started = time.perf_counter()
+        step_seconds = self.try_speed()
+        self.seconds += time.perf_counter() - started
+        self.steps = max(1, int((budget.seconds - self.seconds) / step_seconds))
+        self.write({"event": f"{self.steps} steps of {step_seconds:.3f} s fit into {budget.seconds:.0f} s"})
+
+    def try_speed(self, steps: int = 6) -> float:
+        """Seconds a step takes here, all processes agreeing; weights, batches and random numbers end as they began."""
+        weights = {name: tensor.detach().clone() for name, tensor in self.model.state_dict().items()}
+        batches, random = self.batches.state_dict(), torch.get_rng_state()
+        times = []
+        self.steps, guard, self.guard = 10**9, self.guard, Guard()
+        for _ in range(2 + steps):  # the first two compile and warm up
+            started = time.perf_counter()
+            self.accumulate()
+            parallel.sum_gradients(self.parameters, self.world)
+            self.optimizer.step(0.0)
+            self.optimizer.zero_grad()
+            times.append(time.perf_counter() - started)
+        self.model.load_state_dict(weights)
+        self.batches.load_state_dict(batches)
+        torch.set_rng_state(random)
+        self.optimizer = Optimizers(self.model, self.settings.optimizer, self.device.kind)
+        self.guard, self.steps = guard, 0
+        middle = sorted(times[2:])[steps // 2]
+        return parallel.largest(middle, self.world, self.device.place)
+
+    def replan(self, budget: Budget, since: float) -> None:
+        """Keeps a promise made in minutes on a machine whose speed changes: more or fewer steps for the time that is left."""
+        if budget.seconds is None or self.step == 0:
+            return
+        used = self.seconds + time.perf_counter() - since
+        per_step = parallel.largest(self.stepping / self.step, self.world, self.device.place)
+        looking = (used - self.stepping) / self.step  # validation, samples and checkpoints, spread over the steps
+        left = parallel.largest(budget.seconds - used, self.world, self.device.place)
+        planned = self.step + max(0, round(left / (per_step + looking)))
+        if planned != self.steps:
+            self.steps = max(planned, self.step)
+
+    # --------------------------------------------------------------------------------------------------------- looking
+
+    def write(self, line: dict[str, Any]) -> None:
+        """One line of metrics, with where it was taken."""
+        for sink in self.sinks:
+            sink.write({"step": self.step, "tokens": self.tokens, "seconds": round(self.elapsed, 3), **line})
+
+    @property
+    def elapsed(self) -> float:
+        return self.seconds + (time.perf_counter() - self.since if self.since is not None else 0.0)
+
+    since: float | None = None  # when this process began to train
+
+    def look(self, evaluate: Evaluate | None, sample: Sample | None, shares: "Shares") -> None:
+        """Validation and samples, where they are due; compiled code stays out, for their shapes are others."""
+        done = self.step / self.steps
+        self.model.eval()
+        if evaluate is not None and shares.validation_due(done):
+            with without_compiling(self.device):
+                self.write({"validation": evaluate(self.model)})
+        if sample is not None and shares.samples_due(done) and self.world.first:
+            with without_compiling(self.device):
+                samples = sample(self.model)
+            self.write({"samples": samples})
+            for one in samples:
+                self.progress.note(f"  {one['prompt']}▸{one['text']}".replace("\n", "⏎"))
+        self.model.train()
+
+    # ---------------------------------------------------------------------------------------------------------- saving
+
+    def save(self) -> None:
+        """A checkpoint of this very moment."""
+        if not self.world.first or self.lines is None:
+            return
+        state = {
+            "steps": self.steps,
+            "tokens": self.tokens,
+            "seconds": self.elapsed,
+            "stepping": self.stepping,
+            "losses": self.losses[-max(1, self.steps // 10) :],
+            "batches": self.batches.state_dict(),
+            "guard": self.guard.state_dict(),
+            "metrics_size": self.lines.size,
+        }
+        checkpoint.save(
+            self.out / "checkpoints", self.step, self.model, self.optimizer, state, self.settings.keep_checkpoints
+        )
+
+    def resume(self) -> None:
+        """Goes back to the newest whole checkpoint, if there is one."""
+        found = checkpoint.load(self.out / "checkpoints")
+        if found is None:
+            if self.lines:
+                self.lines.cut(0)
+            return
+        for name in found.damaged:
+            self.progress.note(f"Checkpoint {name} is damaged; going on from step {found.step} instead.")
+        checkpoint.restore(self.model, found.model)
+        self.optimizer.load_state_tensors(found.optimizer)
+        self.batches.load_state_dict(found.state["batches"])
+        self.guard.load_state_dict(found.state["guard"])
+        self.step, self.steps = found.step, found.state["steps"]
+        self.tokens, self.seconds = found.state["tokens"], found.state["seconds"]
+        self.stepping, self.losses = found.state["stepping"], found.state["losses"]
+        self.resumed_at = found.step
+        if self.lines:
+            self.lines.cut(found.state["metrics_size"])
+        self.progress.note(f"Resumed at step {self.step:,} of {self.steps:,}.")
+
+    def result(self) -> Trained:
+        tail = self.losses[-max(1, self.steps // 10) :] or [math.nan]
+        return Trained(self.step, self.tokens, self.elapsed, self.speed, sum(tail) / len(tail), self.guard.skipped)
+
+
+def fit(
+    model: nn.Module,
+    objective: Objective,
+    batches: Batches,
+    settings: TrainSettings,
+    budget: Budget,
+    out: Path,
+    device: Device,
+    *,
+    world: World | None = None,
+    evaluate: Evaluate | None = None,
+    sample: Sample | None = None,
+    progress: Progress | None = None,
+) -> Trained:
+    """Trains `model` in place for `budget`; resumes by itself from `out`/checkpoints.
+
+    Args:
+        objective: (model, batch) → (loss, metrics), run under autocast.
+        evaluate: measures the model on the way; its numbers go to metrics.jsonl as `validation`.
+        sample: lets the model write on the way; a list of {"prompt", "text"}.
+
+    Raises:
+        Interrupted: Ctrl-C or SIGTERM; a checkpoint is saved.
+        UserError: the training diverges, or its results can't be written.
+    """
+    world = world or World()
+    model.to(device.place)
+    parallel.same_weights(model, world)
+    if device.compiled:
+        compile_blocks(model)
+    training = Training(model, objective, batches, settings, out, device, world, progress or Silence())
+    training.resume()
+    try:
+        with stopping(training):
+            run_to_end(training, budget, evaluate, sample)
+        return training.result()
+    finally:
+        training.progress.close()
+        for sink in training.sinks:
+            sink.close()
+
+
+def run_to_end(training: Training, budget: Budget, evaluate: Evaluate | None, sample: Sample | None) -> None:
+    """The loop itself."""
+    if not training.steps:
+        training.plan(budget)
+    training.since = since = time.perf_counter()
+    shares = Shares(training.settings, start=training.step / training.steps, fresh=training.resumed_at is None)
+    training.look(evaluate, sample, shares)
+    saved = time.perf_counter()
+    while training.step < training.steps:
+        training.take_step()
+        if training.guard.hopeless:
+            training.save()
+            raise UserError(diverged(training))
+        if shares.replan_due(training.step / training.steps):
+            training.replan(budget, since)
+        left = (training.steps - training.step) * training.elapsed / training.step
+        training.progress.update(
+            training.step, training.steps, training.losses[-1] if training.losses else math.nan, training.speed, left
+        )
+        training.look(evaluate, sample, shares)
+        stop = parallel.largest(float(training.stop is not None), training.world, training.device.place)
+        if stop and training.step < training.steps:
+            training.save()
+            raise Interrupted(
+                f"Stopped at step {training.step:,} of {training.steps:,}; everything is saved. The same command goes on from here."
+            )
+        if time.perf_counter() - saved > 60 * training.settings.checkpoint_minutes:
+            save_or_warn(training)
+            saved = time.perf_counter()
+    training.save()
+
+
+def save_or_warn(training: Training) -> None:
+    """A checkpoint on the way; when it can't be written the training goes on, since the disk may be freed in time."""
+    try:
+        training.save()
+    except UserError as error:
+        training.progress.note(f"No checkpoint this time: {error}")
+
+
+def diverged(training: Training) -> str:
+    lower = training.settings.optimizer.learning_rate / 3
+    return (
+        f"Training stopped at step {training.step}: {training.guard.in_a_row} steps in a row had a loss or gradient that would do harm "
+        f"(metrics.jsonl lists them). Lower base.optimizer.learning_rate to {lower:.1g} and matrix_learning_rate likewise, or raise the warm-up."
+    )
+
+
+class Shares:
+    """Which looks are due at which share of the training."""
+
+    def __init__(self, settings: TrainSettings, start: float, fresh: bool) -> None:
+        validations = [(number + 1) / (settings.evaluate + 1) for number in range(settings.evaluate)]
+        self.validations = [share for share in validations if share > start or fresh]
+        self.samples = [share for share in sorted(settings.sample_at) if share > start or fresh]
+        self.replans = [share for k in range(1, round(1 / REPLAN)) if (share := k * REPLAN) > start]
+
+    def validation_due(self, done: float) -> bool:
+        return take(self.validations, done)
+
+    def samples_due(self, done: float) -> bool:
+        return take(self.samples, done)
+
+    def replan_due(self, done: float) -> bool:
+        return take(self.replans, done)
+
+
+def take(shares: list[float], done: float) -> bool:
+    """Whether one of the ascending `shares` is reached; those reached are removed."""
+    due = bool(shares) and done >= shares[0] - 1e-9
+    while shares and done >= shares[0] - 1e-9:
+        shares.pop(0)
+    return due
+
+
+def compile_blocks(model: nn.Module) -> None:
+    """Compiles the repeated block once for all layers: seconds instead of half a minute for the whole model."""
+    for block in getattr(model, "blocks", []):
+        block.compile(fullgraph=True)
+
+
+@contextmanager
+def without_compiling(device: Device) -> Iterator[None]:
+    """Runs compiled modules as they were written: for shapes that come once and are not worth compiling for."""
+    if not device.compiled:
+        yield
+        return
+    with torch.compiler.set_stance("force_eager"):
+        yield
+
+
+@contextmanager
+def stopping(training: Training) -> Iterator[None]:
+    """Ctrl-C and SIGTERM finish the step at hand and save; a second Ctrl-C stops at once."""
+
+    def ask(number: int, _: FrameType | None) -> None:
+        if training.stop is not None and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        training.stop = signal.Signals(number).name
+        training.progress.note("Stopping after this step and saving (Ctrl-C again stops at once, without saving) …")
+
+    try:
+        before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    except ValueError:  # not the main thread: whoever runs the thread stops it
+        yield
+        return
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

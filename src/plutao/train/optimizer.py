@@ -1,0 +1,94 @@
+"""The optimizer: Muon for the hidden matrices, AdamW for the rest, as one object to the loop."""
+
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from torch import nn
+
+from plutao.recipe import OptimizerSettings
+
+
+class Optimizers:
+    """AdamW alone or with Muon: steps, learning rates and states together.
+
+    Muon (Jordan et al. 2024) replaces a matrix's update by its nearest orthogonal matrix; here with the scale that makes
+    its size that of AdamW's updates (Liu et al. 2025, "Muon is Scalable for LLM Training"), so that one schedule serves both.
+    """
+
+    def __init__(self, model: nn.Module, settings: OptimizerSettings, device: str) -> None:
+        matrices, tables, vectors = split_parameters(model)
+        adamw: dict[str, Any] = {"betas": settings.betas, "eps": 1e-8, "fused": device in ("cpu", "cuda")}
+        self.peaks: list[float] = []
+        self.optimizers: list[torch.optim.Optimizer] = []
+        if settings.kind == "adamw":
+            groups = [group(matrices, settings.weight_decay), group([*tables, *vectors], 0.0)]
+            self._add(
+                torch.optim.AdamW([g for g in groups if g["params"]], lr=settings.learning_rate, **adamw),
+                settings.learning_rate,
+            )
+            return
+        if tables or vectors:
+            self._add(
+                torch.optim.AdamW([*tables, *vectors], lr=settings.learning_rate, weight_decay=0.0, **adamw),
+                settings.learning_rate,
+            )
+        if matrices:
+            muon = torch.optim.Muon(
+                matrices,
+                lr=settings.matrix_learning_rate,
+                momentum=settings.momentum,
+                weight_decay=settings.weight_decay,
+                adjust_lr_fn="match_rms_adamw",
+            )
+            self._add(muon, settings.matrix_learning_rate)
+
+    def _add(self, optimizer: torch.optim.Optimizer, peak: float) -> None:
+        self.optimizers.append(optimizer)
+        self.peaks.append(peak)
+
+    def step(self, share: float) -> None:
+        """One update at `share` of the peak learning rates."""
+        for optimizer, peak in zip(self.optimizers, self.peaks, strict=True):
+            for parameters in optimizer.param_groups:
+                parameters["lr"] = peak * share
+            optimizer.step()
+
+    def zero_grad(self) -> None:
+        for optimizer in self.optimizers:
+            optimizer.zero_grad(set_to_none=True)
+
+    def state_tensors(self) -> dict[str, torch.Tensor]:
+        """All state as flat names → tensors, to be stored as safetensors."""
+        flat: dict[str, torch.Tensor] = {}
+        for number, optimizer in enumerate(self.optimizers):
+            for parameter, state in optimizer.state_dict()["state"].items():
+                flat |= {f"{number}.{parameter}.{key}": torch.as_tensor(value) for key, value in state.items()}
+        return flat
+
+    def load_state_tensors(self, flat: dict[str, torch.Tensor]) -> None:
+        states: list[dict[int, dict[str, Any]]] = [{} for _ in self.optimizers]
+        for name, tensor in flat.items():
+            number, parameter, key = name.split(".", 2)
+            states[int(number)].setdefault(int(parameter), {})[key] = tensor
+        for optimizer, state in zip(self.optimizers, states, strict=True):
+            optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+
+
+def split_parameters(model: nn.Module) -> tuple[list[nn.Parameter], list[nn.Parameter], list[nn.Parameter]]:
+    """Hidden matrices; tables of embeddings and the output layer; vectors (norms, biases). A shared tensor counts once."""
+    tables = {id(module.weight) for module in model.modules() if isinstance(module, nn.Embedding)}
+    head = getattr(model, "head", None)
+    if isinstance(head, nn.Linear):
+        tables.add(id(head.weight))
+    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    matrices = [p for p in parameters if p.ndim == 2 and id(p) not in tables]
+    return (
+        matrices,
+        [p for p in parameters if id(p) in tables],
+        [p for p in parameters if p.ndim != 2 and id(p) not in tables],
+    )
+
+
+def group(parameters: Iterable[nn.Parameter], weight_decay: float) -> dict[str, Any]:
+    return {"params": list(parameters), "weight_decay": weight_decay}

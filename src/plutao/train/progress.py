@@ -1,0 +1,84 @@
+"""What a person sees while a model trains: one live line on a terminal, a line every few seconds elsewhere."""
+
+import time
+from typing import Protocol
+
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+QUIET_SECONDS = 15.0  # between lines where there is no terminal
+REFRESH_SECONDS = 0.25
+
+
+class Progress(Protocol):
+    """What the loop tells as it goes."""
+
+    def update(self, step: int, steps: int, loss: float, tokens_per_second: float, seconds_left: float) -> None: ...
+
+    def note(self, text: str) -> None: ...
+
+    def close(self) -> None: ...
+
+
+class TerminalProgress:
+    """Progress on a console: a bar that is drawn over itself on a terminal, plain lines otherwise."""
+
+    def __init__(self, console: Console, name: str) -> None:
+        self.console, self.name = console, name
+        self.live = Live(console=console, auto_refresh=False, transient=False) if console.is_terminal else None
+        self.last = -QUIET_SECONDS
+        if self.live is not None:
+            self.live.start()
+
+    def update(self, step: int, steps: int, loss: float, tokens_per_second: float, seconds_left: float) -> None:
+        wait = QUIET_SECONDS if self.live is None else REFRESH_SECONDS
+        if step < steps and time.monotonic() - self.last < wait:
+            return
+        self.last = time.monotonic()
+        figures = (
+            f"step {step:,}/{steps:,}  loss {loss:.3f}  {tokens_per_second:,.0f} tokens/s  {clock(seconds_left)} left"
+        )
+        if self.live is None:
+            self.console.print(f"{self.name}: {figures}", highlight=False, markup=False)
+        else:
+            self.live.update(bar(self.name, step / max(steps, 1), figures), refresh=True)
+
+    def note(self, text: str) -> None:
+        """A line that stays."""
+        self.console.print(Text(text))
+
+    def close(self) -> None:
+        if self.live is not None:
+            self.live.stop()
+
+
+class Silence:
+    """Progress nobody watches: for tests and for all processes but the first."""
+
+    def update(self, step: int, steps: int, loss: float, tokens_per_second: float, seconds_left: float) -> None: ...
+
+    def note(self, text: str) -> None: ...
+
+    def close(self) -> None: ...
+
+
+def bar(name: str, share: float, figures: str, width: int = 24) -> Table:
+    full = round(share * width)
+    line = Table.grid(padding=(0, 1))
+    line.add_row(
+        Text(name, style="bold"),
+        Text("━" * full, style="yellow") + Text("━" * (width - full), style="dim"),
+        Text(figures),
+    )
+    return line
+
+
+def clock(seconds: float) -> str:
+    """75 → `1 min 15 s`, 7500 → `2 h 05 min`."""
+    whole = max(0, round(seconds))
+    if whole < 60:
+        return f"{whole} s"
+    minutes, rest = divmod(whole, 60)
+    return f"{minutes} min {rest:02d} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"
