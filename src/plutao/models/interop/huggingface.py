@@ -14,8 +14,8 @@ from torch import Tensor
 
 from plutao.errors import UserError
 from plutao.files import read_json, write_json
-from plutao.models.cost import assert_memory
 from plutao.models.decoder import Decoder, DecoderConfig
+from plutao.models.hardware import assert_memory
 from plutao.models.interop.weights import WHOLE, Weights, dtype_name, write_weights
 from plutao.models.presets import check
 
