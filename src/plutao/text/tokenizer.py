@@ -65,13 +65,19 @@ class Tokenizer:
         """`saved` is the tokenizer.json the backend was read from, which `save` writes again as it was."""
         self._backend = backend
         self._saved = saved or backend.to_str(pretty=True)
-        self.settings = dict(OUR_SETTINGS if settings is None else settings)
         self._description: dict[str, Any] = json.loads(self._saved)
         self._table: dict[str, int] = backend.get_vocab(with_added_tokens=True)
+        if settings is None:
+            settings = {key: value for key, value in OUR_SETTINGS.items() if key not in ROLES or value in self._table}
+        self.settings = settings
         self.vocabulary_size = 1 + max(self._table.values())
         backend.no_truncation()
         backend.no_padding()
         backend.encode_special_tokens = True  # special tokens typed in text stay text
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Copies and other processes get a tokenizer built anew: the backend alone would forget how it treats text."""
+        return Tokenizer, (self._backend, self.settings, self._saved)
 
     # What it is
 
@@ -147,12 +153,20 @@ class Tokenizer:
 
     def encode(self, text: str) -> list[int]:
         """The ids of a text; special tokens typed in it stay text."""
-        ids: list[int] = self._backend.encode(text, add_special_tokens=False).ids
-        return ids
+        return self.encode_batch([text])[0]
 
     def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
-        """The ids of many texts, on all cores (TOKENIZERS_PARALLELISM=false keeps it to one)."""
-        return [encoding.ids for encoding in self._backend.encode_batch_fast(texts, add_special_tokens=False)]
+        """The ids of many texts, on all cores (TOKENIZERS_PARALLELISM=false keeps it to one).
+
+        While it runs it holds about a hundred bytes a token: give it some megabytes at a time. Halves of surrogate
+        pairs, which JSON can smuggle into a string but no encoding can write, are read as U+FFFD.
+        """
+        try:
+            encodings = self._backend.encode_batch_fast(texts, add_special_tokens=False)
+        except TypeError:
+            whole = [text.encode("utf-16", "surrogatepass").decode("utf-16", "replace") for text in texts]
+            encodings = self._backend.encode_batch_fast(whole, add_special_tokens=False)
+        return [encoding.ids for encoding in encodings]
 
     def decode(self, ids: Sequence[int]) -> str:
         """The text of ids; special tokens are shown as they are written, broken characters as U+FFFD."""
@@ -162,18 +176,19 @@ class Tokenizer:
     # One token
 
     def token_bytes(self, token: int) -> bytes:
-        """The bytes a token stands for: exactly for byte-level kinds, else the UTF-8 of its text (blanks as blanks)."""
-        written = self._backend.id_to_token(token)
-        if written is None:
-            raise UserError(f"There is no token {token}: ids go from 0 to {self.vocabulary_size - 1}.")
-        if token in self._backend.get_added_tokens_decoder():
-            return written.encode()
-        if self._byte_level:
+        """The bytes a token stands for: exactly for byte-level kinds, else the UTF-8 of its text (blanks as blanks).
+
+        Ids beyond the vocabulary, which models with padded tables have, stand for nothing.
+        """
+        written = self._backend.id_to_token(token) or ""
+        if self._byte_level and all(character in BYTE_OF_CHARACTER for character in written):
             return bytes(BYTE_OF_CHARACTER[character] for character in written)
+        if self.kind == "wordpiece":
+            return written.removeprefix("##").encode()
+        if self._byte_level or self.kind in ("word", "char"):
+            return written.encode()
         if one_byte := re.fullmatch(r"<0x([0-9A-F]{2})>", written):
             return bytes.fromhex(one_byte[1])
-        if self.kind in ("wordpiece", "word", "char"):
-            return written.removeprefix("##").encode() if self.kind == "wordpiece" else written.encode()
         return written.replace("▁", " ").encode()
 
     def token_text(self, token: int) -> str:
