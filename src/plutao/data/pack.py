@@ -40,6 +40,23 @@ class Batch:
     tokens: Int[Tensor, "B T"]
     targets: Int[Tensor, "B T"]
 
+    @property
+    def weight(self) -> int:
+        """How many targets are learned: what this batch counts for when gradients of several are added up."""
+        return int((self.targets != NOT_LEARNED).sum())
+
+    @property
+    def rows(self) -> int:
+        return len(self.tokens)
+
+    def split(self, rows: int) -> list["Batch"]:
+        """Pieces of at most `rows` rows."""
+        pieces = zip(torch.split(self.tokens, rows), torch.split(self.targets, rows), strict=True)
+        return [Batch(tokens, targets) for tokens, targets in pieces]
+
+    def to(self, device: torch.device) -> "Batch":
+        return Batch(self.tokens.to(device, non_blocking=True), self.targets.to(device, non_blocking=True))
+
 
 @dataclass(frozen=True)
 class MixtureRow:

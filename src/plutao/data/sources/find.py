@@ -1,0 +1,83 @@
+"""From what a recipe calls a path (a file, a folder, a pattern) to the files it means."""
+
+import glob
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from plutao.errors import UserError
+
+KINDS = (".txt", ".md", ".jsonl", ".parquet")
+COMPRESSIONS = (".gz", ".zst")
+READABLE = f"{' '.join(KINDS)}, each also {' or '.join(COMPRESSIONS)}"
+
+
+@dataclass(frozen=True)
+class Found:
+    """A file of a source; `name` is its path below the source's folder and names its documents."""
+
+    path: Path
+    name: str
+
+    @property
+    def kind(self) -> str:
+        """One of `KINDS`, or what the file ends with where that can't be read."""
+        suffixes = [suffix.lower() for suffix in self.path.suffixes]
+        if suffixes and suffixes[-1] in COMPRESSIONS:
+            suffixes.pop()
+        return suffixes[-1] if suffixes else ""
+
+    @property
+    def compression(self) -> str:
+        suffix = self.path.suffix.lower()
+        return suffix if suffix in COMPRESSIONS else ""
+
+
+def find_files(path: str, root: Path) -> list[Found]:
+    """The files that `path`, taken from the folder `root`, means: one file, all of a folder and its folders, or a
+    pattern's.
+
+    Hidden files and folders (`.name`) are passed over. The order is that of the names, the same on every machine.
+
+    Raises:
+        UserError: nothing is there, or something that can't be read.
+    """
+    place = root / Path(path).expanduser()
+    if place.is_dir():
+        found = [Found(file, file.relative_to(place).as_posix()) for file in walk(place)]
+        nothing = f"The folder {place} has no files: put text files there ({READABLE})."
+    elif place.exists():
+        found = [Found(place, place.name)]
+        nothing = ""
+    elif glob.has_magic(path):
+        matches = sorted(Path(match) for match in glob.iglob(str(place), recursive=True))  # noqa: PTH207
+        files = [match for match in matches if match.is_file()]
+        found = [Found(file, name_below(file, place)) for file in files]
+        nothing = f"The pattern {place} matches no file: check it, or add files ({READABLE})."
+    else:
+        raise UserError(f"{place} is not there: check the path, which is taken from {root}.")
+    if not found:
+        raise UserError(nothing)
+    for file in found:
+        if not os.access(file.path, os.R_OK):
+            raise UserError(f"{file.path} can't be read: change its permissions (chmod +r), or move it away.")
+    return found
+
+
+def walk(folder: Path) -> list[Path]:
+    """All files below a folder that are not hidden, sorted."""
+    files: list[Path] = []
+    for place, folders, names in os.walk(folder):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        files += [Path(place) / name for name in names if not name.startswith(".")]
+    return sorted(files)
+
+
+def name_below(file: Path, pattern: Path) -> str:
+    """A file's path below the part of a pattern that has no wildcards."""
+    fixed: list[str] = []
+    for part in pattern.parts[:-1]:
+        if glob.has_magic(part):
+            break
+        fixed.append(part)
+    return file.relative_to(Path(*fixed)).as_posix()
