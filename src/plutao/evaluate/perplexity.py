@@ -289,9 +289,8 @@ def score(model: Decoder, batch: list[Window], precision: Literal["fp32", "bf16"
     """One forward pass over a batch of windows; logits are computed for the scored positions only."""
     device = next(model.parameters()).device
     longest = max(len(window.inputs) for window in batch)
-    tokens = torch.zeros(
-        len(batch), longest, dtype=torch.long
-    )  # what pads on the right is never looked at: attention is causal
+    # What pads on the right is never looked at: attention is causal.
+    tokens = torch.zeros(len(batch), longest, dtype=torch.long)
     wanted = torch.zeros(len(batch), longest, dtype=torch.bool)
     for row, window in enumerate(batch):
         tokens[row, : len(window.inputs)] = torch.from_numpy(window.inputs)
@@ -302,7 +301,7 @@ def score(model: Decoder, batch: list[Window], precision: Literal["fp32", "bf16"
         hidden = model.hidden(tokens.to(device))[wanted.to(device)]  # (N, D)
     at_once = max(1, LOGITS_AT_ONCE // model.config.vocabulary)
     pieces = []
-    for some, answers in zip(hidden.split(at_once), targets.split(at_once), strict=True):
+    for some, answers in zip(torch.split(hidden, at_once), torch.split(targets, at_once), strict=True):
         with autocast:
             logits = model.logits(some)  # (n, V)
         pieces.append(F.cross_entropy(logits.float(), answers, reduction="none"))

@@ -1,0 +1,319 @@
+"""The report's facts put into words: plain strings and tables that the templates only lay out."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from plutao.evaluate.report import exhibits
+from plutao.evaluate.report.history import History
+from plutao.evaluate.report.numbers import Numbers
+from plutao.evaluate.report.words import words
+
+Facts = Mapping[str, Any]
+
+
+def view(facts: Facts, histories: Mapping[str, History], recipe_text: str, language: str) -> dict[str, Any]:
+    """Everything the templates show, by section; a section without facts is empty."""
+    say = words(language)
+    form = Numbers(say)
+    learned = [stage_view(facts, stage, history, language) for stage, history in histories.items()]
+    exams = [exam_view(facts, stage, result, language) for stage, result in facts["exam"].items()]
+    shown: dict[str, Any] = {
+        "say": say,
+        "title": say["title"].format(run=facts["run"]),
+        "made_with": say["made_with"].format(version=facts["plutao"], date=(facts["created"] or "–")[:10]),
+        "description": facts["recipe"].get("description", ""),
+        "summary": summary(facts, say, form),
+        "headline": headline(facts, say, form),
+        "data": data_view(facts["data"], say, form) if facts["data"] else None,
+        "tokenizer": tokenizer_view(facts["stages"].get("tokenizer"), say, form),
+        "learned": learned,
+        "exams": exams,
+        "cost": cost_view(facts, say, form),
+        "machine": machine_view(facts["machine"], say),
+        "repeat": repeat_view(facts, recipe_text, say),
+    }
+    return {**shown, "contents": contents(shown, say)}
+
+
+def contents(shown: Mapping[str, Any], say: Mapping[str, str]) -> list[tuple[str, str]]:
+    """(anchor, name) of every section there is."""
+    found = [(key, say[key]) for key in ("data", "tokenizer") if shown[key]]
+    for stage in shown["learned"]:
+        found.append((f"learning-{stage['name']}", stage["title"]))
+        found += [(f"samples-{stage['name']}", say["samples"])] if stage["samples"] else []
+    found += [(f"exam-{exam['name']}", exam["title"]) for exam in shown["exams"]]
+    return [*found, ("cost", say["cost"]), ("repeat", say["repeat"])]
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# In a paragraph and in four numbers
+
+
+def last_trained(facts: Facts) -> Facts:
+    """The last stage with a model, which the summary speaks of; empty where none has been trained."""
+    trained = [stage for stage in facts["stages"].values() if "parameters" in stage]
+    last: Facts = trained[-1] if trained else {}
+    return last
+
+
+def summary(facts: Facts, say: Mapping[str, str], form: Numbers) -> str:
+    """One paragraph: what it is, what it read, how well it predicts, what it knows."""
+    stage, validation = last_trained(facts), last_trained(facts).get("validation") or {}
+    sentences = []
+    if stage:
+        amounts = {key: form.big(stage[key], of=True) for key in ("parameters", "tokens")}
+        sentences.append(say["model_of"].format(**amounts, time=form.time(stage["seconds"])))
+    if name := machine_name(facts["machine"]):
+        sentences.append(say["on_machine"].format(machine=name))
+    if validation.get("bits_per_byte"):
+        bits = validation["bits_per_byte"]
+        ratio = form.number(8 / bits, 1)
+        text = say["predicts"].format(
+            bits=form.number(bits, 3), interval=bits_interval(validation, say, form), ratio=ratio
+        )
+        sentences.append(text)
+    elif validation.get("not_comparable"):
+        sentences.append(say["not_comparable"].format(reason=validation["not_comparable"]))
+    if facts["exam"]:
+        share = list(facts["exam"].values())[-1]["overall"]
+        key = "answers" if "floor" in share else "answers_plain"
+        amounts = {"n": form.number(share["n"]), "share": form.percent(share["value"])}
+        floor = form.percent(share.get("floor", 0))
+        sentences.append(say[key].format(**amounts, interval=share_interval(share, say, form), floor=floor))
+    return " ".join(sentences)
+
+
+def headline(facts: Facts, say: Mapping[str, str], form: Numbers) -> list[dict[str, str]]:
+    """The figures that one looks for first, each with its interval or with what belongs to it."""
+    stage, validation = last_trained(facts), last_trained(facts).get("validation") or {}
+    figures = []
+    if validation.get("bits_per_byte"):
+        bits = form.number(validation["bits_per_byte"], 3)
+        figures.append((say["headline_bits"], bits, bits_interval(validation, say, form).strip(" ()")))
+    if facts["exam"]:
+        share = list(facts["exam"].values())[-1]["overall"]
+        figures.append(
+            (say["headline_exam"], form.percent(share["value"]), share_interval(share, say, form).strip(" ()"))
+        )
+    if stage:
+        read = say["headline_tokens"].format(tokens=form.big(stage["tokens"], of=True))
+        figures.append((say["headline_parameters"], form.big(stage["parameters"]), read))
+    speed = stage.get("tokens_per_second")
+    pace = f"{form.number(speed)} {say['tokens_per_second']}" if speed else ""
+    figures.append((say["headline_time"], form.time(facts["seconds"]), pace))
+    return [{"label": label, "value": value, "detail": detail} for label, value, detail in figures]
+
+
+def bits_interval(validation: Facts, say: Mapping[str, str], form: Numbers) -> str:
+    if validation.get("low") is None or validation.get("high") is None:
+        return ""
+    return say["between"].format(low=form.number(validation["low"], 3), high=form.number(validation["high"], 3))
+
+
+def share_interval(share: Facts, say: Mapping[str, str], form: Numbers) -> str:
+    return say["between"].format(low=form.percent(share["low"]), high=form.percent(share["high"]))
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Data and tokenizer
+
+
+def data_view(card: Facts, say: Mapping[str, str], form: Numbers) -> dict[str, Any]:
+    """The data card as rows: the book's Figure 72 with sizes, languages and licences."""
+    sources = [source_row(name, source, say, form) for name, source in card["sources"].items()]
+    keys = ("name", "documents", "size", "tokens", "weight", "epochs", "languages", "licences")
+    kept = [source["validation"] for source in card["sources"].values() if "validation" in source]
+    skipped = sum(sum(source.get("skipped", {}).values()) for source in card["sources"].values())
+    lines = []
+    if kept:
+        size, documents = sum(part["bytes"] for part in kept), sum(part["documents"] for part in kept)
+        lines.append(say["kept_aside"].format(size=form.size(size), documents=form.number(documents)))
+    if skipped:
+        lines.append(say["skipped"].format(count=form.number(skipped)))
+    total = None
+    if len(sources) > 1:
+        documents, size = (sum(source[key] for source in card["sources"].values()) for key in ("documents", "bytes"))
+        tokens = [source.get("tokens") for source in card["sources"].values()]
+        all_tokens = form.number(sum(tokens)) if all(count is not None for count in tokens) else "–"
+        total = [form.number(documents), form.size(size), all_tokens, "", ""]
+    return {
+        "sources": sources,
+        "total": total,
+        "lines": lines,
+        "plain_rows": [[source[key] for key in keys] for source in sources],
+    }
+
+
+def source_row(name: str, source: Facts, say: Mapping[str, str], form: Numbers) -> dict[str, Any]:
+    weight, tokens, epochs = (source.get(key) for key in ("weight", "tokens", "epochs"))
+    return {
+        "name": name,
+        "documents": form.number(source["documents"]),
+        "size": form.size(source["bytes"]),
+        "tokens": "–" if tokens is None else form.number(tokens),
+        "weight": "–" if weight is None else form.percent(weight),
+        "share": None if weight is None else round(100 * weight, 2),
+        "epochs": "–" if epochs is None else form.significant(epochs),
+        "languages": mixed(source.get("languages", {}), say, form),
+        "licences": mixed(source.get("licenses", {}), say, form),
+    }
+
+
+def mixed(shares: Mapping[str, float], say: Mapping[str, str], form: Numbers) -> str:
+    """`pt 60%, en 40%`; a single one without its 100%."""
+    names = [say["unstated"] if name in ("", "unknown") else name for name in shares]
+    if len(names) == 1:
+        return names[0]
+    return ", ".join(f"{name} {form.percent(share)}" for name, share in zip(names, shares.values(), strict=True))
+
+
+def tokenizer_view(stage: Facts | None, say: Mapping[str, str], form: Numbers) -> dict[str, Any] | None:
+    if not stage:
+        return None
+    parts = [say["tokenizer_kind"].format(kind=stage["kind"], vocabulary=form.number(stage["vocabulary"]))]
+    if "reversible" in stage:
+        parts.append(say["tokenizer_reversible" if stage["reversible"] else "tokenizer_lossy"])
+    rows = []
+    for language, measured in stage.get("fertility", {}).items():
+        name = say["unstated"] if language in ("", "unknown") else language
+        ours, other = measured["bytes_per_token"], measured.get("gpt2")
+        rows.append([name, form.number(ours, 2), "–" if other is None else form.number(other, 2)])
+    return {
+        "line": "; ".join(parts) + ".",
+        "columns": [say["language"], say["bytes_per_token"], say["gpt2"]],
+        "rows": rows,
+    }
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# A stage, an exam
+
+
+def titled(name: str, stage: str, several: bool) -> str:
+    """A section's name, with its stage where there are several."""
+    return f"{name} · {stage}" if several else name
+
+
+def stage_view(facts: Facts, stage: str, history: History, language: str) -> dict[str, Any]:
+    say = words(language)
+    card = facts["stages"][stage]
+    shown = exhibits.curves(stage, history, card, language)
+    step = Numbers(say).number(history.training[-1]["step"])
+    several = sum("parameters" in each for each in facts["stages"].values()) > 1
+    return {
+        "name": stage,
+        "title": titled(say["learning"], stage, several),
+        "shows": say["shows"].format(run=facts["run"], stage=stage, step=step),
+        "large": [exhibit for exhibit in shown if exhibit.id.endswith(("-loss", "-validation"))],
+        "small": [exhibit for exhibit in shown if not exhibit.id.endswith(("-loss", "-validation"))],
+        "validation": validation_view(card.get("validation") or {}, say, Numbers(say)),
+        "samples": samples_view(history, say, Numbers(say)),
+        "events": [[Numbers(say).number(event["step"]), str(event["event"])] for event in history.events],
+    }
+
+
+def validation_view(validation: Facts, say: Mapping[str, str], form: Numbers) -> dict[str, Any] | None:
+    if "bytes" not in validation:
+        return None
+    measured = {say["all_languages"]: validation, **validation.get("by_language", {})}
+    rows = [validation_row(name, each, form) for name, each in measured.items()]
+    units = say[f"units_{validation.get('interval_over', 'documents')}"]
+    columns = ["language", "bits_per_byte", "interval", "bytes", "tokens", "perplexity"]
+    return {"columns": [say[key] for key in columns], "rows": rows, "note": say["perplexity_note"].format(units=units)}
+
+
+def validation_row(name: str, measured: Facts, form: Numbers) -> list[str]:
+    bits, low, high = (measured.get(key) for key in ("bits_per_byte", "low", "high"))
+    return [
+        name,
+        "–" if bits is None else form.number(bits, 3),
+        "–" if low is None or high is None else f"{form.number(low, 3)} – {form.number(high, 3)}",
+        form.size(measured["bytes"]),
+        form.number(measured["tokens"]),
+        form.significant(measured["perplexity"]),
+    ]
+
+
+def samples_view(history: History, say: Mapping[str, str], form: Numbers) -> list[dict[str, Any]]:
+    """Samples by prompt, each a list from the first step to the last."""
+    groups: dict[str, list[dict[str, str]]] = {}
+    for point in history.samples:
+        step = form.number(point["step"])
+        when = say["before_training"] if point["step"] == 0 else say["after_steps"].format(steps=step)
+        for sample in point["samples"]:
+            text = sample["text"].removeprefix(sample["prompt"])
+            groups.setdefault(sample["prompt"], []).append({"when": when, "text": text})
+    return [{"prompt": prompt, "samples": samples} for prompt, samples in groups.items()]
+
+
+def exam_view(facts: Facts, stage: str, result: Facts, language: str) -> dict[str, Any]:
+    say = words(language)
+    keys = ("task", "prompt", "expected", "answered")
+    wrong = result.get("wrong", [])
+    return {
+        "name": stage,
+        "title": titled(say["exam"], stage, len(facts["exam"]) > 1),
+        "shows": f"{facts['run']} · {stage}",
+        "exhibits": exhibits.exam(stage, result, language),
+        "wrong": wrong,
+        "wrong_rows": [[item[key] for key in keys] for item in wrong],
+    }
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Cost, machine, and how to repeat it
+
+
+def cost_view(facts: Facts, say: Mapping[str, str], form: Numbers) -> dict[str, Any]:
+    rows = []
+    for name, stage in facts["stages"].items():
+        seconds, flops, speed = stage.get("seconds", 0.0), stage.get("flops"), stage.get("tokens_per_second")
+        rows.append(
+            [
+                name,
+                form.time(seconds),
+                form.percent(seconds / facts["seconds"]) if facts["seconds"] else "–",
+                form.number(speed) if speed else "–",
+                form.significant(flops) if flops else "–",
+                form.significant(flops / seconds) if flops and seconds else "–",
+            ]
+        )
+    rows.append([say["total"], form.time(facts["seconds"]), "100%" if facts["seconds"] else "–", "", "", ""])
+    columns = ["stage", "time", "share_of_time", "tokens_per_second", "flops", "flops_rate"]
+    return {"columns": [exhibits.capital(say[key]) for key in columns], "rows": rows}
+
+
+def machine_name(machine: Facts) -> str:
+    """The accelerators, or the processor with its threads."""
+    if machine.get("accelerators"):
+        return ", ".join(machine["accelerators"])
+    processor = machine.get("processor", "")
+    return f"{processor} ({machine['threads']} threads)" if processor and machine.get("threads") else str(processor)
+
+
+def machine_view(machine: Facts, say: Mapping[str, str]) -> list[tuple[str, str]]:
+    """Every fact of the machine as (name, value)."""
+    rows = []
+    for key, value in machine.items():
+        if isinstance(value, Mapping):
+            rows += [(str(name), str(version)) for name, version in value.items()]
+        elif value not in (None, [], ""):
+            text = say["yes"] if value is True else say["no"] if value is False else value
+            rows.append(
+                (
+                    say.get(key, exhibits.capital(key.replace("_", " "))),
+                    ", ".join(text) if isinstance(text, list) else str(text),
+                )
+            )
+    return rows
+
+
+def repeat_view(facts: Facts, recipe_text: str, say: Mapping[str, str]) -> dict[str, Any]:
+    """The commands that make this run again, the seed, and the hashes of what went in."""
+    rows = [(say["seed"], str(facts["recipe"].get("seed", "–")))]
+    names = {"recipe": say["recipe"], "data": say["data"]}
+    rows += [(f"{say['fingerprint']} · {names[key].lower()}", value) for key, value in facts["fingerprints"].items()]
+    sources = (facts["data"] or {"sources": {}})["sources"]
+    hashes = [(name, source["sha256"]) for name, source in sources.items() if source.get("sha256")]
+    command = "mkdir again && cp recipe.toml again/plutao.toml\nplutao run again"
+    return {"command": command, "facts": rows, "hashes": hashes, "recipe": recipe_text}
