@@ -86,7 +86,7 @@ def test_the_tail_of_a_long_document_is_exact_across_its_parts(tmp_path):
     for split in ("train", "validation"):
         numbers = [part.part for part in read_parts(card.folder / "s" / f"{split}.parquet") if part.id == "long.txt"]
         assert numbers == list(range(len(numbers)))
-    assert list(validation_texts(card.folder)) == [text[cut:], "hij"]
+    assert [document.text for document in validation_texts(card.folder)] == [text[cut:], "hij"]
 
 
 @pytest.mark.real_data
@@ -97,7 +97,7 @@ def test_the_last_tenth_of_tiny_shakespeare_is_what_the_field_measures_on(tmp_pa
     assert card.sources["s"].validation.characters == 111_540
     assert card.sources["s"].languages == {"en": 1.0}
     text = (real_data / "pretrain" / "tinyshakespeare.txt").read_text(encoding="utf-8")
-    assert "".join(validation_texts(card.folder)) == text[1_003_854:]
+    assert "".join(document.text for document in validation_texts(card.folder)) == text[1_003_854:]
 
 
 def test_the_card_tells_languages_licences_and_what_was_skipped(tmp_path):
@@ -195,9 +195,9 @@ def test_samples_are_the_same_for_the_same_seed_and_spread_over_the_text(tmp_pat
 def test_a_limited_look_at_validation_takes_beginnings_of_many_documents(tmp_path):
     write_rows(tmp_path, [f"{number:03} " * 500 for number in range(200)])
     folder = build_documents(settings(validation=0.3), 1, tmp_path, tmp_path / "out").folder
-    texts = list(validation_texts(folder, limit=8000))
+    texts = [document.text for document in validation_texts(folder, limit=8000)]
     assert len(texts) == 16 and sum(map(len, texts)) == pytest.approx(8000, rel=0.01)
-    whole = list(validation_texts(folder))
+    whole = [document.text for document in validation_texts(folder)]
     assert all(text == full[: len(text)] for text, full in zip(texts, whole, strict=False))
 
 

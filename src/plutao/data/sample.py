@@ -1,6 +1,7 @@
 """Text out of a build of documents: a sample of the whole mix to train a tokenizer on, the validation text to measure with."""
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -72,8 +73,8 @@ def take_from(parts: list[Part], wanted: float, random: np.random.Generator) -> 
         yield part.text
 
 
-def validation_texts(documents: Path, limit: int | None = None) -> Iterator[str]:
-    """The validation documents, source after source, whole; each is one string.
+def validation_texts(documents: Path, limit: int | None = None) -> Iterator[Part]:
+    """The validation documents, source after source; each is one whole `Part` with its text and language.
 
     Args:
         limit: UTF-8 bytes in all, about: every source gives its share, as beginnings of its first `VALIDATION_PIECES`
@@ -93,26 +94,26 @@ def validation_texts(documents: Path, limit: int | None = None) -> Iterator[str]
         yield from beginnings(path, limit * source.validation.bytes / total, pieces)
 
 
-def whole_documents(path: Path) -> Iterator[str]:
+def whole_documents(path: Path) -> Iterator[Part]:
     """Documents with their parts put together."""
-    waiting: list[str] = []
+    waiting: list[Part] = []
     for part in read_parts(path):
         if part.part == 0 and waiting:
-            yield "".join(waiting)
+            yield replace(waiting[0], text="".join(piece.text for piece in waiting))
             waiting = []
-        waiting.append(part.text)
+        waiting.append(part)
     if waiting:
-        yield "".join(waiting)
+        yield replace(waiting[0], text="".join(piece.text for piece in waiting))
 
 
-def beginnings(path: Path, limit: float, pieces: int) -> Iterator[str]:
+def beginnings(path: Path, limit: float, pieces: int) -> Iterator[Part]:
     """About `limit` bytes from the beginnings of at least `pieces` documents, the shorter ones whole."""
     left = limit
     for number, part in enumerate(part for part in read_parts(path) if part.part == 0):
         size = len(part.text.encode())
         allowed = left / max(pieces - number, 1)
         text = part.text if size <= allowed else part.text[: max(1, int(len(part.text) * allowed / size))]
-        yield text
+        yield replace(part, text=text)
         left -= len(text.encode())
         if left < 1:
             return
