@@ -9,9 +9,12 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from plutao.errors import UserError
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @contextmanager
@@ -81,6 +84,23 @@ def read_json(path: Path) -> Any:
         raise UserError(f"{path} is damaged ({error}): delete it, or put back a good copy.") from error
 
 
+def write_tensors(path: Path, tensors: "dict[str, Tensor]", metadata: dict[str, str] | None = None) -> None:
+    """Writes a safetensors file.
+
+    Raises:
+        OSError: what the operating system said; safetensors itself reports a full disk as an error of its own.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import save_file
+
+    try:
+        save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, path, metadata)
+    except SafetensorError as error:
+        if "code: 28" in str(error) or "StorageFull" in str(error) or "No space" in str(error):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path)) from error
+        raise
+
+
 def sha256(path: Path) -> str:
     """The hex digest of a file's bytes."""
     with path.open("rb") as file:
@@ -96,7 +116,11 @@ def fingerprint(data: Any) -> str:
 def explain(error: OSError, path: Path) -> UserError:
     """The operating system's refusal as a sentence with a remedy."""
     if error.errno == errno.ENOSPC:
-        return UserError(f"The disk is full: {path} could not be saved. Free some space and run the same command again; it goes on from here.")
+        return UserError(
+            f"The disk is full: {path} could not be saved. Free some space and run the same command again; it goes on from here."
+        )
     if error.errno in (errno.EACCES, errno.EROFS, errno.EPERM):
-        return UserError(f"{path.parent} can't be written (read-only, or another user's): choose another folder or change its permissions.")
+        return UserError(
+            f"{path.parent} can't be written (read-only, or another user's): choose another folder or change its permissions."
+        )
     return UserError(f"{path} could not be saved: {error.strerror or error}.")

@@ -10,7 +10,7 @@ import typer
 
 
 def doctor(
-    folder: Annotated[Path, typer.Argument(metavar="[DIR]", help="A folder whose disk is looked at.")] = Path("."),
+    folder: Annotated[Path, typer.Argument(metavar="[DIR]", help="A folder whose disk is looked at.")] = Path(),
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Say what this machine can do, what is missing, and how to mend it."""

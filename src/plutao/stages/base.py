@@ -1,15 +1,14 @@
 """Stage 1 · pretraining: from random weights to a base model that continues text (the book's section 3.1)."""
 
 import math
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from torch import nn
 
 from plutao import recipe as recipes
-from plutao.data.documents import validation_texts
 from plutao.data.pack import PretrainBatches
+from plutao.data.sample import validation_texts
 from plutao.data.shards import ShardIndex
 from plutao.evaluate.exam import take_exam
 from plutao.evaluate.perplexity import bits_per_byte

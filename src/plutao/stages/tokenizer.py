@@ -1,15 +1,17 @@
 """Before stage 1 · the tokenizer: which pieces text is cut into, learned from a sample of the whole mix (the book's section 2.5)."""
 
+import os
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 from plutao import recipe as recipes
-from plutao.data.documents import sample_texts, validation_texts
+from plutao.data.sample import sample_texts, validation_texts
 from plutao.files import atomic_folder, fingerprint
 from plutao.project import Project
 from plutao.stages.card import write_card
 from plutao.text.fertility import fertility_by_language
+from plutao.text.gpt2 import find_files
 from plutao.text.tokenizer import Tokenizer, train
 
 FERTILITY_BYTES = 1_000_000  # of validation text that say how many bytes a token holds
@@ -36,15 +38,15 @@ def run(project: Project, documents: Path, stage_inputs: str, note: Callable[[st
         texts = sample_texts(documents, settings.sample_megabytes, project.recipe.seed, weights)
         tokenizer = train(settings.kind, texts, settings.vocabulary)
     seconds = time.perf_counter() - started
-    samples = [(text.language or "", text.text) for text in validation_texts(documents, FERTILITY_BYTES)]
-    held = {language: value.bytes_per_token for language, value in fertility_by_language(tokenizer, samples).items()}
+    samples = [(document.language, document.text) for document in validation_texts(documents, FERTILITY_BYTES)]
+    held = fertility_by_language({"ours": tokenizer, **beside(project)}, samples)
     results = {
         "seconds": round(seconds, 2),
         "kind": tokenizer.kind,
         "vocabulary": tokenizer.vocabulary_size,
         "reversible": tokenizer.reversible,
         "fingerprint": tokenizer.fingerprint,
-        "bytes_per_token": {language: round(value, 3) for language, value in held.items()},
+        "bytes_per_token": {of: {name: round(value, 3) for name, value in by.items()} for of, by in held.items()},
     }
     with atomic_folder(project.stage_dir("tokenizer")) as folder:
         tokenizer.save(folder)

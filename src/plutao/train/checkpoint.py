@@ -1,6 +1,6 @@
 """Checkpoints: all that a training needs to go on as if it had never stopped.
 
-    checkpoints/step-00001200/   model.safetensors, optimizer.safetensors, state.json (with the other files' SHA-256)
+    checkpoints/step-00001200/   model, optimizer, random.safetensors; state.json (with the other files' SHA-256)
 
 A checkpoint is a folder that appears whole or not at all; a damaged one is noticed by its hashes and the one before is used.
 """
@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import nn
 
 from plutao.errors import UserError
-from plutao.files import atomic_folder, read_json, sha256, write_json
+from plutao.files import atomic_folder, read_json, sha256, write_json, write_tensors
 from plutao.train.optimizer import Optimizers
 
 
@@ -39,11 +39,9 @@ def save(folder: Path, step: int, model: nn.Module, optimizer: Optimizers, state
         UserError: the disk is full or can't be written; older checkpoints are untouched.
     """
     with atomic_folder(folder / f"step-{step:08d}") as new:
-        save_file(unshared(model), new / "model.safetensors")
-        save_file(
-            {name: t.contiguous() for name, t in optimizer.state_tensors().items()}, new / "optimizer.safetensors"
-        )
-        save_file({"cpu": torch.get_rng_state()}, new / "random.safetensors")
+        write_tensors(new / "model.safetensors", unshared(model))
+        write_tensors(new / "optimizer.safetensors", optimizer.state_tensors())
+        write_tensors(new / "random.safetensors", {"cpu": torch.get_rng_state()})
         hashes = {file.name: sha256(file) for file in sorted(new.iterdir())}
         write_json(new / "state.json", {"step": step, "sha256": hashes, **state})
     for old in checkpoints(folder)[:-keep]:
@@ -94,7 +92,7 @@ def unshared(model: nn.Module) -> dict[str, torch.Tensor]:
     for name, tensor in model.state_dict().items():
         if tensor.data_ptr() not in seen:
             seen.add(tensor.data_ptr())
-            tensors[name] = tensor.contiguous()
+            tensors[name] = tensor
     return tensors
 
 
