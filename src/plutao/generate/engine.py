@@ -149,6 +149,7 @@ class Engine:
         self._queue.append(request)
         return request.id
 
+    @torch.inference_mode()
     def abort(self, number: int) -> list[Completion]:
         """Ends a request, frees its slots and returns what was written of its unfinished answers."""
         request = self._requests.pop(number, None)
