@@ -123,7 +123,7 @@ def test_a_damaged_checkpoint_gives_way_to_the_one_before(tmp_path: Path) -> Non
     assert found.damaged == [newest.name]
     for path in checkpoint.checkpoints(tmp_path / "checkpoints"):
         (path / "state.json").write_text("{")
-    with pytest.raises(UserError, match="Every checkpoint.*damaged.*delete"):
+    with pytest.raises(UserError, match=r"Every checkpoint.*damaged.*delete"):
         train(tiny_model(), tmp_path, 12)
 
 
@@ -159,7 +159,7 @@ def nan_at(calls: set[int]) -> Any:
 
 def test_a_run_that_keeps_failing_ends_in_order(tmp_path: Path) -> None:
     settings = TrainSettings(batch=8, evaluate=0)
-    with pytest.raises(UserError, match="25 steps in a row.*Lower base.optimizer.learning_rate"):
+    with pytest.raises(UserError, match=r"25 steps in a row.*Lower base\.optimizer.learning_rate"):
         fit(tiny_model(), nan_at(set(range(5, 99))), Counting(), settings, Budget(steps=90), tmp_path, CPU)
     assert checkpoint.load(tmp_path / "checkpoints") is not None
 

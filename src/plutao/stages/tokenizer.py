@@ -52,8 +52,20 @@ def run(project: Project, documents: Path, stage_inputs: str, note: Callable[[st
         tokenizer.save(folder)
         recipes.save(project.recipe, folder / "recipe.toml")
         write_card(folder, "tokenizer", stage_inputs, results)
-    figures = ", ".join(f"{language or 'text'} {value:.2f}" for language, value in held.items())
-    note(
-        f"Tokenizer: {tokenizer.kind}, {tokenizer.vocabulary_size:,} tokens, in {seconds:.1f} s; bytes per token: {figures}."
-    )
+    took = f"{tokenizer.kind}, {tokenizer.vocabulary_size:,} tokens, in {seconds:.1f} s"
+    note(f"Tokenizer: {took}; bytes per token: {in_words(held)}.")
     return tokenizer
+
+
+def beside(project: Project) -> dict[str, Tokenizer]:
+    """GPT-2's tokenizer to compare with, where its two files are at hand: in data/gpt2 or PLUTAO_DATA/assets."""
+    folders = [project.data / "gpt2"]
+    if local := os.environ.get("PLUTAO_DATA"):
+        folders.append(Path(local) / "assets")
+    return next(({"gpt2": Tokenizer.load(folder)} for folder in folders if find_files(folder)), {})
+
+
+def in_words(held: dict[str, dict[str, float]]) -> str:
+    """`pt 4.12 (GPT-2 2.71), en 4.33 (GPT-2 4.25)`."""
+    others = {language: f" (GPT-2 {by['gpt2']:.2f})" if "gpt2" in by else "" for language, by in held.items()}
+    return ", ".join(f"{language} {by['ours']:.2f}{others[language]}" for language, by in held.items())

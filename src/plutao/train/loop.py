@@ -355,8 +355,9 @@ def save_or_warn(training: Training) -> None:
 def diverged(training: Training) -> str:
     lower = training.settings.optimizer.learning_rate / 3
     return (
-        f"Training stopped at step {training.step}: {training.guard.in_a_row} steps in a row had a loss or gradient that would do harm "
-        f"(metrics.jsonl lists them). Lower base.optimizer.learning_rate to {lower:.1g} and matrix_learning_rate likewise, or raise the warm-up."
+        f"Training stopped at step {training.step}: {training.guard.in_a_row} steps in a row had a loss or a gradient "
+        "that would do harm (metrics.jsonl lists them). "
+        f"Lower base.optimizer.learning_rate to {lower:.1g} and matrix_learning_rate likewise, or raise the warm-up."
     )
 
 
