@@ -66,7 +66,7 @@ def write_fake_run(folder: Path, steps: int = 1400) -> Path:
         {"recipe": "9f2c51ab03d4e677", "data": "1c0de88a52f3b914", "created": "2026-11-20T21:40:03Z"},
     )
     write_json(folder / "card.json", card())
-    fertility = {"pt": {"bytes_per_token": 4.31, "gpt2": 2.64}, "en": {"bytes_per_token": 4.52, "gpt2": 4.33}}
+    fertility = {"en": {"ours": 4.52, "gpt2": 4.33}, "pt": {"ours": 4.31, "gpt2": 2.64}}
     tokenizer = {
         "stage": "tokenizer",
         "complete": True,
@@ -75,7 +75,7 @@ def write_fake_run(folder: Path, steps: int = 1400) -> Path:
         "vocabulary": 4096,
         "reversible": True,
     }
-    write_json(folder / "tokenizer/stage.json", {**tokenizer, "fertility": fertility})
+    write_json(folder / "tokenizer/stage.json", {**tokenizer, "bytes_per_token": fertility})
     write_text(folder / "base/metrics.jsonl", "".join(json.dumps(line) + "\n" for line in metrics(steps)))
     write_json(folder / "base/stage.json", base_stage(steps))
     return folder
@@ -162,10 +162,10 @@ def base_stage(steps: int) -> dict[str, Any]:
         "machine": machine,
         "versions": {"plutao": "0.1.0", "python": "3.11.9", "torch": "2.13.0"},
         "seed": 1,
-        "data": {
-            "solar": {"epochs": 3.12, "tokens": 1_803_244, "weight": 0.87},
-            "notes": {"epochs": 2.9, "tokens": 281_000, "weight": 0.13},
-        },
+        "data": [
+            {"source": "solar", "tokens": 1_803_244, "weight": 0.87, "epochs": 3.12},
+            {"source": "notes", "tokens": 281_000, "weight": 0.13, "epochs": 2.9},
+        ],
         "validation": {
             **measured(0.4475, 184_326),
             "by_language": {"en": measured(0.4312, 81_003), "pt": measured(0.4604, 103_323)},

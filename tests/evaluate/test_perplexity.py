@@ -1,6 +1,5 @@
 """Bits per byte is what the definition says: as a plain slow loop finds it, as transformers does, and by arithmetic."""
 
-from collections.abc import Iterator
 from math import log
 from pathlib import Path
 
@@ -19,15 +18,6 @@ TEXTS = [
     "🪐 Saturno tem anéis.",
     "a",
 ]
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """Matrices this small are slower on two threads, and much slower on a busy machine."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")

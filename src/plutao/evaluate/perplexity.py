@@ -239,7 +239,7 @@ def all_windows(
             for token in set(tokens):
                 if lengths[token] < 0:
                     lengths[token] = len(tokenizer.token_bytes(token))
-            tallies = [overall] if language is None else [overall, languages.setdefault(language, Tally())]
+            tallies = [overall] if not language else [overall, languages.setdefault(language, Tally())]
             intact = tokenizer.decode(tokens) == text
             places = [(tally, *tally.open(len(raw), len(tokens), intact)) for tally in tallies]
             ends = np.cumsum(lengths[tokens]) * (len(raw) / max(1, int(lengths[tokens].sum())))

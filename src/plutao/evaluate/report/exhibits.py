@@ -37,7 +37,7 @@ def curves(stage: str, history: History, card: Mapping[str, Any], language: str)
         columns = [say["step"], say["tokens"], f"{say['loss']} ({say['nats_per_token']})"]
         figure = figures.training_loss(history, language)
         found.append(Exhibit(f"{stage}-loss", say["training_loss"], say["training_loss_note"], figure, columns, rows))
-    if history.validation:
+    if any(point.get("bits_per_byte") is not None for point in history.validation):
         rows = table(history.validation, {"tokens": 0, "loss": 3, "bits_per_byte": 4}, form)
         columns = [say["step"], say["tokens"], f"{say['loss']} ({say['nats_per_token']})", say["bits_per_byte"]]
         figure = figures.validation_curve(history, card.get("validation"), language)

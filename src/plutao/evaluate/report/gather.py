@@ -1,6 +1,6 @@
 """What rests in a run's folder, as one dictionary: report.json, which the page and the Markdown are made from.
 
-It reads recipe.toml and run.json, card.json (the data card), `<stage>/stage.json` and `<stage>/metrics.jsonl`; what a run does
+It reads recipe.toml, run.json and the data card (card.json), `<stage>/stage.json` and `<stage>/metrics.jsonl`; what a run does
 not have yet is left out. Nothing is measured here.
 """
 
@@ -36,7 +36,7 @@ def gather(run_dir: Path) -> tuple[dict[str, Any], dict[str, History]]:
         "recipe": read_recipe(run_dir),
         "machine": machine(stages),
         "seconds": sum(stage.get("seconds", 0.0) for stage in stages.values()),
-        "data": data_card(run_dir, stages),
+        "data": data_card(run_dir, run.get("data"), stages),
         "stages": {name: {key: stage[key] for key in stage if key != "exam"} for name, stage in stages.items()},
         "exam": {name: stage["exam"] for name, stage in stages.items() if stage.get("exam")},
         "fingerprints": {key: run[key] for key in ("recipe", "data") if key in run},
@@ -73,13 +73,17 @@ def machine(stages: dict[str, Any]) -> dict[str, Any]:
     return described
 
 
-def data_card(run_dir: Path, stages: dict[str, Any]) -> dict[str, Any] | None:
-    """The data card with what the training read of each source: tokens, weight, epochs (the book's Figure 72)."""
-    path = run_dir / "card.json"
-    if not path.is_file():
+def data_card(run_dir: Path, data: str | None, stages: dict[str, Any]) -> dict[str, Any] | None:
+    """The data card with what the training read of each source: tokens, weight, epochs (the book's Figure 72).
+
+    It rests in the run, or with the documents that the run's `data` names in its project.
+    """
+    places = [run_dir / "card.json", run_dir.resolve().parents[1] / "data" / "documents" / str(data) / "card.json"]
+    path = next((place for place in places if place.is_file()), None)
+    if path is None:
         return None
     card: dict[str, Any] = read_json(path)
-    read = stages.get("base", {}).get("data", {})
+    read = {row["source"]: row for row in stages.get("base", {}).get("data", [])}
     for name, source in card["sources"].items():
         source |= {key: read[name][key] for key in ("tokens", "weight", "epochs") if key in read.get(name, {})}
     weights = [source.get("weight") for source in card["sources"].values()]

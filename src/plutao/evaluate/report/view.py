@@ -174,9 +174,9 @@ def tokenizer_view(stage: Facts | None, say: Mapping[str, str], form: Numbers) -
     if "reversible" in stage:
         parts.append(say["tokenizer_reversible" if stage["reversible"] else "tokenizer_lossy"])
     rows = []
-    for language, measured in stage.get("fertility", {}).items():
+    for language, measured in stage.get("bytes_per_token", {}).items():
         name = say["unstated"] if language in ("", "unknown") else language
-        ours, other = measured["bytes_per_token"], measured.get("gpt2")
+        ours, other = measured["ours"], measured.get("gpt2")
         rows.append([name, form.number(ours, 2), "–" if other is None else form.number(other, 2)])
     return {
         "line": "; ".join(parts) + ".",

@@ -1,0 +1,92 @@
+"""`plutao eval`."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from plutao.errors import UserError
+
+
+def evaluate(
+    folder: Annotated[Path, typer.Argument(metavar="[DIR]", help="The project folder.")] = Path(),
+    run: Annotated[
+        str | None, typer.Option(metavar="RUN[:STAGE]", help="A run, or a path to a model's folder.")
+    ] = None,
+    stage: Annotated[str | None, typer.Option(help="The stage, where not the last one.")] = None,
+    text: Annotated[
+        list[str],
+        typer.Option(
+            metavar="FILES",
+            help="A file, a folder or a quoted pattern; may be repeated. The validation text if left out.",
+        ),
+    ] = [],  # noqa: B006
+    tasks: Annotated[list[str], typer.Option(metavar="exam", help="Besides the text: exam.")] = [],  # noqa: B006
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Measure a model: bits per byte of any text, with an interval; with --tasks exam, its world's exam too."""
+    import json
+
+    from plutao.evaluate.measure import exam_of, measure, text_of_files, validation_of
+    from plutao.project import resolve_model
+
+    if unknown := [task for task in tasks if task != "exam"]:
+        raise UserError(f"There is no task {unknown[0]!r}. The tasks are: exam.")
+    model = resolve_model(run, folder, stage)
+    texts = text_of_files(text) if text else validation_of(model, folder)
+    items = exam_of(model) if tasks else []
+    with reading() as progress:
+        measured = measure(model, texts, items, progress)
+    if as_json:
+        print(json.dumps(measured.as_json(), ensure_ascii=False, indent=2))
+        return
+    for line in [*text_lines(measured), *exam_lines(measured)]:
+        print(line)
+
+
+def reading() -> Any:
+    """A live count of the bytes measured, on stderr; gone when done. Use it as a context manager for the callback."""
+    from collections.abc import Callable, Iterator
+    from contextlib import contextmanager
+
+    from rich.console import Console
+    from rich.progress import DownloadColumn, Progress, TextColumn, TimeElapsedColumn
+
+    @contextmanager
+    def live() -> Iterator[Callable[[int], None]]:
+        columns = (TextColumn("Measuring"), DownloadColumn(), TimeElapsedColumn())
+        with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+            task = progress.add_task("", total=None)
+            yield lambda size: progress.advance(task, size)
+
+    return live()
+
+
+def text_lines(measured: Any) -> list[str]:
+    """The measure of a text in words, one line a language where there are several."""
+    lines = [f"{measured.name}: {in_words(measured.text)}"]
+    languages = measured.text.by_language
+    return lines + [f"  {language}: {in_words(part)}" for language, part in languages.items() if len(languages) > 1]
+
+
+def in_words(text: Any) -> str:
+    size = f"{text.bytes / 1e6:,.3f} MB in {text.documents:,} documents"
+    if text.bits_per_byte is None:
+        return f"not comparable in bits per byte ({text.reason}); perplexity {text.perplexity:,.2f} per token; {size}"
+    interval = "" if text.low is None else f" ({text.low:.4f}–{text.high:.4f})"
+    return f"{text.bits_per_byte:.4f} bits per byte{interval}; perplexity {text.perplexity:,.2f} per token; {size}"
+
+
+def exam_lines(measured: Any) -> list[str]:
+    """The exam as a small table: share right, interval, questions, and what the best constant answer gets."""
+    if measured.exam is None:
+        return []
+    result = measured.exam.as_json()
+    rows = {"exam": result["overall"], **result["by_task"], **result["by_language"]}
+    width = max(map(len, rows))
+    return [f"  {name:<{width}}  {share_in_words(share)}" for name, share in rows.items()]
+
+
+def share_in_words(share: Any) -> str:
+    interval = f"({share['low']:.1%}–{share['high']:.1%})"
+    return f"{share['value']:6.1%}  {interval} of {share['n']:,}; the best constant answer: {share['floor']:.1%}"
