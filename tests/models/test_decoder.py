@@ -7,6 +7,7 @@ import torch
 import torch._dynamo.testing
 from torch import Tensor
 
+from plutao.models import parts
 from plutao.models.decoder import Decoder, DecoderConfig
 from plutao.models.presets import decoder_config
 
@@ -108,6 +109,16 @@ def test_dropping_half_of_a_layer_keeps_its_mean() -> None:
     dropped = block.drop(torch.ones(100, 100, 10))
     assert dropped.mean().item() == pytest.approx(1.0, abs=0.02)
     assert (dropped == 0).float().mean().item() == pytest.approx(0.5, abs=0.02)
+
+
+@torch.no_grad()
+def test_plain_attention_on_short_rows_is_the_fused_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, tokens = make(LLAMA).bfloat16(), some_tokens()
+    plain = model(tokens).float()
+    monkeypatch.setattr(parts, "SHORT", 0)
+    fused = model(tokens).float()
+    assert not torch.equal(plain, fused), "both ways were taken"
+    torch.testing.assert_close(plain, fused, atol=0.15, rtol=0.05)
 
 
 def test_more_tokens_than_the_context_are_refused() -> None:

@@ -9,6 +9,7 @@ from typing import Literal
 from plutao.errors import UserError
 from plutao.models.decoder import DecoderConfig
 from plutao.models.hardware import GIB, available_memory
+from plutao.models.parts import SHORT
 
 Optimizer = Literal["muon", "adamw"]
 Precision = Literal["bf16", "fp32"]
@@ -77,17 +78,21 @@ def training_memory(
 ) -> Memory:
     """Memory to train with `batch` rows of `length` tokens at once (None: the whole context), weights kept in fp32.
 
-    Activations are an estimate for fused attention, which keeps no T × T matrix: for each position and layer the
-    inputs of the products, at the width they are computed in, and the residual stream twice in fp32.
+    Activations are an estimate: for each position and layer the inputs of the products, at the width they are computed
+    in, and the residual stream twice in fp32. Fused attention keeps no T × T matrix; the plain one of short rows
+    (see `parts.plain_is_faster`) keeps it in fp32 and in bf16, and its inputs once more.
     """
     N, parts = config.parameters(), config.parameters_by_part()
     hidden_matrices = parts["attention"] + parts["feed_forward"]
-    positions = batch * (length or config.context)
+    length = length or config.context
+    positions = batch * length
     number = 2 if precision == "bf16" else 4
     heads = (2 * config.heads + 2 * config.kv_heads) * config.head_width
     inner = (4 if config.activation == "swiglu" else 2) * config.hidden
     turned = (config.heads + config.kv_heads) * config.head_width * (config.qk_norm + (config.positions == "rope"))
     per_layer = number * (2 * config.width + heads + turned + inner) + 4 * 2 * config.width
+    if precision == "bf16" and length <= SHORT:
+        per_layer += (4 + 2) * config.heads * length + 2 * (config.heads + 2 * config.kv_heads) * config.head_width
     return Memory(
         weights=4 * N + (2 * N if precision == "bf16" else 0),
         gradients=4 * N,
