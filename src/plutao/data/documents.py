@@ -7,13 +7,14 @@ begins before all are), read (files → documents, one after the other), split (
 import hashlib
 import importlib
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from plutao.data import catalogue
 from plutao.data.card import DataCard, SourceCard, Tally, load_card
+from plutao.data.sample import joined
 from plutao.data.settings import DataSettings, Source
 from plutao.data.sources.find import Found, find_files
 from plutao.data.sources.inspect import Facts, inspect_file, refuse
@@ -179,6 +180,22 @@ def world_version(name: str) -> str:
 
 # ---------------------------------------------------------------------------------------------------------------------
 # Read
+
+
+def texts_of(paths: Sequence[str], root: Path = Path()) -> Iterator[str]:
+    """The documents of files, folders or patterns, one after the other, each whole; nothing is written.
+
+    Raises:
+        UserError: nothing is there, or a file or row that can't be read.
+    """
+    for path in paths:
+        source = Source(name="text", path=path)
+        for file in find_files(path, root):
+            facts = inspect_file(file, None)
+            if facts.problem:
+                raise UserError(facts.problem)
+            parts = (part for part, _ in read_file(file, facts.encoding, source, BadRows("refuse")))
+            yield from (document.text for document in joined(parts))
 
 
 def build_source(each: Input, settings: DataSettings, seed: int, folder: Path, meter: Meter) -> SourceCard:

@@ -1,6 +1,6 @@
 """Text out of a build of documents: a sample of the whole mix to train a tokenizer on, the validation text to measure with."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -88,16 +88,16 @@ def validation_texts(documents: Path, limit: int | None = None) -> Iterator[Part
     for name, source in card.sources.items():
         path = documents / name / "validation.parquet"
         if limit is None or limit >= total:
-            yield from whole_documents(path)
+            yield from joined(read_parts(path))
             continue
         pieces = min(VALIDATION_PIECES, source.validation.documents)
         yield from beginnings(path, limit * source.validation.bytes / total, pieces)
 
 
-def whole_documents(path: Path) -> Iterator[Part]:
+def joined(parts: Iterable[Part]) -> Iterator[Part]:
     """Documents with their parts put together."""
     waiting: list[Part] = []
-    for part in read_parts(path):
+    for part in parts:
         if part.part == 0 and waiting:
             yield replace(waiting[0], text="".join(piece.text for piece in waiting))
             waiting = []

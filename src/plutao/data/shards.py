@@ -86,6 +86,10 @@ class ShardIndex:
             name: TokenShards(self.folder / name, split) for name, splits in self.sources.items() if split in splits
         }
 
+    def as_json(self) -> dict[str, Any]:
+        """What index.json holds."""
+        return {key: value for key, value in asdict(self).items() if key != "folder"}
+
     def tokens(self, split: Split = "train") -> int:
         return sum(splits[split].tokens for splits in self.sources.values() if split in splits)
 
@@ -124,20 +128,15 @@ def build_shards(documents: Path, tokenizer: Encoder, out: Path, progress: Progr
             progress(done, total)
 
     with atomic_folder(folder) as temporary:
-        sources: dict[str, dict[str, Any]] = {}
+        sources: dict[str, dict[str, ShardInfo]] = {}
         for source in card["sources"]:
             (temporary / source).mkdir()
             for split in SPLITS:
                 parts = read_parts(documents / source / f"{split}.parquet")
                 info = write_shard(parts, tokenizer, temporary / source, source, split, advance)
-                sources.setdefault(source, {})[split] = asdict(info)
-        index = {
-            "fingerprint": name,
-            "documents": card["fingerprint"],
-            "tokenizer": tokenizer.fingerprint,
-            "sources": sources,
-        }
-        write_json(temporary / "index.json", index)
+                sources.setdefault(source, {})[split] = info
+        index = ShardIndex(folder, name, card["fingerprint"], tokenizer.fingerprint, sources)
+        write_json(temporary / "index.json", index.as_json())
     return load_shards(folder)
 
 
