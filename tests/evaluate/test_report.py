@@ -264,6 +264,7 @@ def test_figures_have_the_houses_colours_by_day_and_by_night(run_dir: Path) -> N
         (lambda form: form.time(214.6), "3 min 35 s", "3 min 35 s"),
         (lambda form: form.time(7500), "2 h 5 min", "2 h 5 min"),
         (lambda form: form.percent(0.553), "55%", "55%"),
+        (lambda form: form.percent(0.0035), "0.4%", "0,4%"),
     ],
 )
 def test_numbers_are_written_as_people_read_them(said: Any, english: str, portuguese: str) -> None:

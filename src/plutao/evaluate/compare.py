@@ -96,7 +96,11 @@ def compare_exams(a: str, first: ExamResult, b: str, second: ExamResult) -> tupl
         return None, "can't tell: one question is too few"
     points, low, high = (100 * value for value in (difference.value, difference.low, difference.high))
     if not difference.decided:
-        return difference, f"can't tell: {b} gets {points:+.1f} points ({low:+.1f} to {high:+.1f}), which may be chance"
+        amounts = [signed(value, 1) for value in (points, low, high)]
+        return (
+            difference,
+            f"can't tell: {b} gets {amounts[0]} points ({amounts[1]} to {amounts[2]}), which may be chance",
+        )
     better = b if points > 0 else a
     nearest, furthest = sorted((abs(low), abs(high)))
     return difference, f"{better} is better: {abs(points):.1f} points more of the exam ({nearest:.1f}–{furthest:.1f})"
@@ -112,5 +116,5 @@ def notes_on(models: Sequence[Measured]) -> list[str]:
     ]
 
 
-def signed(value: float) -> str:
-    return f"{value:+.3f}".replace("-", "−")
+def signed(value: float, digits: int = 3) -> str:
+    return f"{value:+.{digits}f}".replace("-", "−")

@@ -96,8 +96,8 @@ def shares(measured: Mapping[str, Mapping[str, float]], language: str = "en") ->
         marker = {"symbol": "line-ns-open", "size": 14, "color": PLUTO, "line": {"width": 2}}
         figure.add_trace(go.Scatter(x=floors, y=rows, name=say["floor"], mode="markers", marker=marker))
     figure.update_xaxes(range=[-0.02, 1.02], tickformat=".0%", tickvals=[0, 0.25, 0.5, 0.75, 1])
-    figure.update_yaxes(showgrid=True, automargin=True, type="category")
-    figure.update_layout(height=110 + 30 * len(names))
+    figure.update_yaxes(type="category", range=[-0.7, len(names) - 0.3], showgrid=True)
+    figure.update_layout(height=100 + (32 if len(names) < 12 else 22) * len(names))
     return figure
 
 

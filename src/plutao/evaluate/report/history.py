@@ -59,6 +59,10 @@ def averaged(points: Sequence[Point]) -> Point:
 
 
 def smoothed(values: Sequence[float], reach: int = 8) -> list[float]:
-    """Each value averaged with up to `reach` neighbours on either side, as many on both: a curve that does not lag."""
+    """Each value averaged with up to `reach` neighbours on either side, as many on both: a curve that does not lag.
+
+    Short curves are averaged over less, so that their shape stays.
+    """
+    reach = min(reach, len(values) // 25)
     sides = [min(reach, place, len(values) - 1 - place) for place in range(len(values))]
     return [sum(values[place - side : place + side + 1]) / (2 * side + 1) for place, side in enumerate(sides)]

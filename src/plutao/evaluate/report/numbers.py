@@ -37,7 +37,9 @@ class Numbers:
                 return f"{self.number(amount, 1 if amount < 100 else 0)}{SPACE}{name}" + (self.say["of"] if of else "")
         return self.number(value)
 
-    def percent(self, share: float, digits: int = 0) -> str:
+    def percent(self, share: float) -> str:
+        """55%; below ten per cent with a decimal, 0.3%."""
+        digits = 1 if 0 < share < 0.0995 else 0
         return f"{self.number(100 * share, digits)}%"
 
     def size(self, size: float) -> str:

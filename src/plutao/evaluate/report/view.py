@@ -173,16 +173,14 @@ def tokenizer_view(stage: Facts | None, say: Mapping[str, str], form: Numbers) -
     parts = [say["tokenizer_kind"].format(kind=stage["kind"], vocabulary=form.number(stage["vocabulary"]))]
     if "reversible" in stage:
         parts.append(say["tokenizer_reversible" if stage["reversible"] else "tokenizer_lossy"])
+    measured = stage.get("bytes_per_token", {})
+    beside = any("gpt2" in each for each in measured.values())
     rows = []
-    for language, measured in stage.get("bytes_per_token", {}).items():
-        name = say["unstated"] if language in ("", "unknown") else language
-        ours, other = measured["ours"], measured.get("gpt2")
-        rows.append([name, form.number(ours, 2), "–" if other is None else form.number(other, 2)])
-    return {
-        "line": "; ".join(parts) + ".",
-        "columns": [say["language"], say["bytes_per_token"], say["gpt2"]],
-        "rows": rows,
-    }
+    for language, each in measured.items():
+        row = [say["unstated"] if language in ("", "unknown") else language, form.number(each["ours"], 2)]
+        rows.append([*row, form.number(each["gpt2"], 2) if "gpt2" in each else "–"] if beside else row)
+    columns = [say["language"], say["bytes_per_token"], *([say["gpt2"]] if beside else [])]
+    return {"line": "; ".join(parts) + ".", "columns": columns, "rows": rows}
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -288,7 +286,12 @@ def machine_name(machine: Facts) -> str:
     if machine.get("accelerators"):
         return ", ".join(machine["accelerators"])
     processor = machine.get("processor", "")
-    return f"{processor} ({machine['threads']} threads)" if processor and machine.get("threads") else str(processor)
+    threads = machine.get("threads")
+    return (
+        f"{processor} ({threads} {'thread' if threads == 1 else 'threads'})"
+        if processor and threads
+        else str(processor)
+    )
 
 
 def machine_view(machine: Facts, say: Mapping[str, str]) -> list[tuple[str, str]]:
