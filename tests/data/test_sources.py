@@ -175,6 +175,7 @@ def test_a_long_text_is_read_in_parts_that_are_the_text(tmp_path, unit):
 
 
 def test_a_folder_means_all_its_files_but_hidden_ones_in_order(tmp_path):
+    tmp_path = tmp_path / "with [brackets]"
     for name in ("b.txt", "a/z.txt", "a/deep/c.md", ".hidden.txt", ".git/x.txt"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text("x")

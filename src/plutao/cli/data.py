@@ -219,7 +219,7 @@ def print_card(card: "DataCard", shards: "ShardIndex | None") -> None:
     for name, source in card.sources.items():
         if source.skipped:
             counts = ", ".join(f"{count:,} × {reason}" for reason, count in source.skipped.items())
-            print(f"{name}: passed over {counts}; e.g. {source.skipped_examples[:1] or ''}")
+            print(f"{name}: passed over {counts}.", *source.skipped_examples[:1])
     print(f"Documents: {card.folder}")
     print(f"Tokens: {shards.folder}" if shards else "Tokens: none yet; `plutao run` trains the tokenizer first.")
 

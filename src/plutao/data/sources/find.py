@@ -3,6 +3,7 @@
 import glob
 import os
 from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path
 
 from plutao.errors import UserError
@@ -50,9 +51,10 @@ def find_files(path: str, root: Path) -> list[Found]:
         found = [Found(place, place.name)]
         nothing = ""
     elif glob.has_magic(path):
-        matches = sorted(Path(match) for match in glob.iglob(str(place), recursive=True))  # noqa: PTH207
-        files = [match for match in matches if match.is_file()]
-        found = [Found(file, name_below(file, place)) for file in files]
+        pattern = Path(path).expanduser()
+        matches = sorted(root / match for match in glob.iglob(str(pattern), root_dir=root, recursive=True))  # noqa: PTH207
+        base = root / fixed_part(pattern)
+        found = [Found(file, file.relative_to(base).as_posix()) for file in matches if file.is_file()]
         nothing = f"The pattern {place} matches no file: check it, or add files ({READABLE})."
     else:
         raise UserError(f"{place} is not there: check the path, which is taken from {root}.")
@@ -73,11 +75,6 @@ def walk(folder: Path) -> list[Path]:
     return sorted(files)
 
 
-def name_below(file: Path, pattern: Path) -> str:
-    """A file's path below the part of a pattern that has no wildcards."""
-    fixed: list[str] = []
-    for part in pattern.parts[:-1]:
-        if glob.has_magic(part):
-            break
-        fixed.append(part)
-    return file.relative_to(Path(*fixed)).as_posix()
+def fixed_part(pattern: Path) -> Path:
+    """The folder of a pattern up to its first wildcard."""
+    return Path(*takewhile(lambda part: not glob.has_magic(part), pattern.parent.parts))
