@@ -175,6 +175,11 @@ def test_the_markdown_has_whole_tables(run_dir: Path) -> None:
         if row.startswith("| ---"):
             assert before.count("|") == row.count("|")
     assert "# Report of sistema-solar-1" in lines
+    for before, line in pairwise(lines):
+        starts_or_ends_table = line.startswith("|") != before.startswith("|")
+        if line.startswith("#") or starts_or_ends_table:
+            assert not before or not line, f"no empty line between {before!r} and {line!r}"
+        assert not re.search(r"[^#\s]#{2,} ", line), "a heading has a line of its own"
 
 
 def test_a_run_with_only_a_tokenizer_has_a_report_too(fresh: Path) -> None:

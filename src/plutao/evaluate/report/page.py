@@ -112,10 +112,10 @@ def cell(text: Any) -> Markup:
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Markup:
-    """A Markdown table."""
+    """A Markdown table, with the empty line that ends it."""
     lines = [columns, ["---"] * len(columns), *rows]
     cells = [[value if value == "---" else cell(value) for value in line] for line in lines]
-    return Markup("\n".join(f"| {' | '.join(line)} |" for line in cells))
+    return Markup("\n".join(f"| {' | '.join(line)} |" for line in cells) + "\n\n")
 
 
 def indented(text: Any) -> Markup:
