@@ -41,6 +41,14 @@ description = "The demo: a small language model of the Solar System, in Portugue
 seed = 1
 languages = ["pt", "en"]
 
+[[data.sources]]
+name = "solar"
+world = "solar"
+
+[[data.sources]]
+name = "notes"
+path = "notes/*.jsonl"
+
 [model]
 preset = "plutao-3m"
 context = 256

@@ -87,6 +87,13 @@ def test_the_json_has_the_keys_that_scripts_rely_on(run_dir: Path) -> None:
     assert set(exam["by_task"]) >= {"capitals", "moons"} and set(exam["by_language"]) == {"pt", "en"}
 
 
+def test_it_says_how_to_make_the_same_again(run_dir: Path) -> None:
+    text = Page((run_dir / "report.html").read_text(encoding="utf-8")).text
+    assert "cp runs/sistema-solar-1/recipe.toml again/plutao.toml" in text and "plutao run again" in text
+    assert "the files that notes/*.jsonl names" in text, "a recipe is not enough where it names files"
+    assert "9f2c51ab03d4e677" in text and "1c0de88a52f3b914" in text
+
+
 def test_the_data_card_is_figure_72(run_dir: Path) -> None:
     solar = read_json(run_dir / "report.json")["data"]["sources"]["solar"]
     assert (solar["tokens"], solar["epochs"]) == (1_803_244, 3.12)

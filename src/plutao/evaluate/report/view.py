@@ -318,5 +318,7 @@ def repeat_view(facts: Facts, recipe_text: str, say: Mapping[str, str]) -> dict[
     rows += [(f"{say['fingerprint']} · {names[key].lower()}", value) for key, value in facts["fingerprints"].items()]
     sources = (facts["data"] or {"sources": {}})["sources"]
     hashes = [(name, source["sha256"]) for name, source in sources.items() if source.get("sha256")]
-    command = "mkdir again && cp recipe.toml again/plutao.toml\nplutao run again"
-    return {"command": command, "facts": rows, "hashes": hashes, "recipe": recipe_text}
+    command = ["mkdir again", f"cp runs/{facts['run']}/recipe.toml again/plutao.toml", "plutao run again"]
+    paths = [source["path"] for source in facts["recipe"].get("data", {}).get("sources", []) if source.get("path")]
+    command[2:2] = [f"# {say['same_files'].format(path=' '.join(path.split()))}" for path in paths]
+    return {"command": "\n".join(command), "facts": rows, "hashes": hashes, "recipe": recipe_text}
