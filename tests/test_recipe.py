@@ -63,6 +63,11 @@ def test_overrides_are_applied_on_top() -> None:
     assert loaded.base.optimizer.kind == "adamw"
 
 
+def test_another_length_takes_the_place_of_the_recipes() -> None:
+    loaded = recipe.parse(GOOD, overrides=("base.steps=5",))
+    assert (loaded.base.steps, loaded.base.tokens) == (5, None)
+
+
 @pytest.mark.parametrize(
     ("override", "message"),
     [

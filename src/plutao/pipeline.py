@@ -10,8 +10,9 @@ import torch.distributed as dist
 from rich.console import Console
 
 from plutao import project as projects
+from plutao.data.card import DataCard
 from plutao.data.catalogue import ensure
-from plutao.data.documents import DataCard, build_documents
+from plutao.data.documents import build_documents
 from plutao.data.shards import ShardIndex, build_shards
 from plutao.errors import UserError
 from plutao.evaluate.report import build

@@ -23,6 +23,8 @@ from plutao.files import fingerprint, write_text
 
 Stage = Literal["tokenizer", "base"]
 STAGES: tuple[Stage, ...] = typing.get_args(Stage)
+LENGTHS = ("tokens", "steps", "epochs", "minutes")
+"""The ways to say how long a stage trains; it takes one."""
 
 
 class TokenizerSettings(Settings):
@@ -139,7 +141,7 @@ class TrainSettings(Settings):
 
     @model_validator(mode="after")
     def one_length(self) -> typing.Self:
-        lengths = [key for key in ("tokens", "steps", "epochs", "minutes") if getattr(self, key) is not None]
+        lengths = [key for key in LENGTHS if getattr(self, key) is not None]
         if len(lengths) > 1:
             raise ValueError(f"{' and '.join(lengths)} contradict each other; keep one")
         if self.micro_batch is not None and self.batch % self.micro_batch:
@@ -241,6 +243,9 @@ def apply_override(data: dict[str, Any], override: str) -> None:
             raise UserError(f"--set {override}: {part!r} has no keys below it.")
     if isinstance(place, list):
         raise UserError(f"--set {override}: name the element's key, as in data.sources.0.weight=2.")
+    if parts[-1] in LENGTHS:  # another length takes the place of the recipe's
+        for other in LENGTHS:
+            place.pop(other, None)
     place[parts[-1]] = toml_value(value.strip())
 
 

@@ -96,7 +96,7 @@ def run(
     recipes.save(recipe, out / "recipe.toml")
     trained = fit(
         model,
-        next_token(settings.label_smoothing),
+        next_token(settings.label_smoothing, device.compiled),
         batches,
         settings,
         budget,
