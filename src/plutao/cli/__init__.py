@@ -17,6 +17,10 @@ VERBS: dict[str, tuple[str, str]] = {
     "plan": ("plutao.cli.plan:plan", "Parameters, memory, FLOPs, time and money, before paying."),
     "data": ("plutao.cli.data:app", "Sources in, clean shards out, what is in them."),
     "complete": ("plutao.cli.complete:complete", "Let a model continue a text."),
+    "inspect": (
+        "plutao.cli.inspect:inspect",
+        "Look inside: tokens, next-token table, softmax, chain rule, one training step.",
+    ),
     "eval": ("plutao.cli.evaluate:evaluate", "Bits per byte of any text, exams."),
     "compare": ("plutao.cli.compare:compare", "The same measures of several models side by side."),
     "export": ("plutao.cli.export:export", "Take a model elsewhere, with proof that it answers the same."),

@@ -1,0 +1,128 @@
+"""`plutao inspect`."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from plutao.errors import UserError
+
+if TYPE_CHECKING:
+    from plutao.look.view import View
+    from plutao.models.decoder import Decoder
+
+
+def inspect(
+    folder: Annotated[Path, typer.Argument(metavar="[DIR]", help="The project folder.")] = Path(),
+    text: Annotated[
+        str | None, typer.Option(help="The text to look at; left out: the beginning of a document.")
+    ] = None,
+    tokens: Annotated[
+        bool, typer.Option("--tokens", help="How the text is cut, and the ids (no model needed).")
+    ] = False,
+    next: Annotated[bool, typer.Option("--next", help="Which tokens may come next, and how probable each is.")] = False,
+    surprise: Annotated[
+        bool, typer.Option("--surprise", help="For each token of the text: what was expected, its rank, its bits.")
+    ] = False,
+    softmax: Annotated[bool, typer.Option("--softmax", help="How the next token is drawn, step by step.")] = False,
+    chain: Annotated[bool, typer.Option("--chain", help="The text's log-probability by the chain rule.")] = False,
+    step: Annotated[
+        bool, typer.Option("--step", help="One step of training on a copy: the text's last token is taught.")
+    ] = False,
+    temperature: Annotated[float, typer.Option(help="For --softmax: below 1 surer, above 1 bolder, 0 greedy.")] = 1.0,
+    seed: Annotated[int | None, typer.Option(help="For --softmax: the same seed draws the same r.")] = None,
+    learning_rate: Annotated[
+        float | None, typer.Option(help="For --step; left out: what should take a tenth off the loss.")
+    ] = None,
+    top: Annotated[int, typer.Option(min=1, help="Tokens listed.")] = 10,
+    run: Annotated[
+        str | None, typer.Option(metavar="RUN[:STAGE]", help="A run, or a path to a model's folder.")
+    ] = None,
+    stage: Annotated[str | None, typer.Option(help="The stage, where not the last one.")] = None,
+    language: Annotated[str, typer.Option(help="Of the explanations: en or pt.")] = "en",
+    html: Annotated[Path | None, typer.Option(metavar="FILE", help="Write a page with pictures and tables.")] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print the numbers as JSON.")] = False,
+) -> None:
+    """Look inside: tokens, next-token table, softmax, chain rule, one training step. Tokens and next tokens by default."""
+    from plutao.look.words import phrases
+    from plutao.project import resolve_model
+
+    phrases(language)
+    asked = {"tokens": tokens, "next": next, "surprise": surprise, "softmax": softmax, "chain": chain, "step": step}
+    wanted = [name for name, on in asked.items() if on] or (["tokens", "next"] if text else ["next"])
+    if not text and (useless := [name for name in wanted if name not in ("next", "softmax")]):
+        raise UserError(f'--{useless[0]} needs a text of at least one token: give --text "…".')
+    place = resolve_model(run, folder, stage)
+    settings = {"temperature": temperature, "seed": seed, "learning_rate": learning_rate, "top": top}
+    found = look(place, text or "", wanted, settings)
+    views = [view for name, data in found.items() for view in views_of(name, data, language)]
+    if html is not None:
+        from plutao.look.page import shown, write
+
+        write(html, views, text or "", shown(place, language), language)
+        typer.echo(f"Written to {html}.", err=True)
+    if json:
+        print_json(place, text or "", found)
+    elif html is None:
+        print_views(views)
+
+
+def look(place: Path, text: str, wanted: list[str], settings: dict[str, Any]) -> dict[str, Any]:
+    """What is seen, by the name of its option; the model is loaded only where one is needed."""
+    from plutao.look import chain_rule, next_token, one_step, softmax, tokens
+    from plutao.models.interop.huggingface import load_model
+    from plutao.text.tokenizer import Tokenizer
+
+    top, tokenizer = settings["top"], Tokenizer.load(place)
+    found: dict[str, Any] = {"tokens": tokens.cut(tokenizer, text)} if "tokens" in wanted else {}
+    looks: dict[str, Callable[[Decoder], Any]] = {
+        "next": lambda model: next_token.next_tokens(model, tokenizer, text, top),
+        "surprise": lambda model: next_token.positions(model, tokenizer, text),
+        "softmax": lambda model: softmax.softmax_steps(
+            model, tokenizer, text, settings["temperature"], settings["seed"], top
+        ),
+        "chain": lambda model: chain_rule.chain_rule(model, tokenizer, text),
+        "step": lambda model: one_step.training_step(
+            model, tokenizer, text, learning_rate=settings["learning_rate"], top=top
+        ),
+    }
+    if any(name in looks for name in wanted):
+        model = load_model(place)
+        found |= {name: looks[name](model) for name in wanted if name in looks}
+    return found
+
+
+def views_of(name: str, data: Any, language: str) -> "list[View]":
+    """The views of what one option saw."""
+    from plutao.look import chain_rule, next_token, one_step, softmax, tokens
+
+    views: dict[str, list[Callable[[Any, str], View]]] = {
+        "tokens": [tokens.view],
+        "next": [next_token.view],
+        "surprise": [next_token.view_positions],
+        "softmax": [softmax.view],
+        "chain": [chain_rule.view],
+        "step": [one_step.view, one_step.view_weights, one_step.view_neuron],
+    }
+    return [view(data, language) for view in views[name]]
+
+
+def print_views(views: "list[View]") -> None:
+    from rich.console import Console
+
+    # Tables keep their columns in a pipe, too.
+    console = Console() if Console().is_terminal else Console(width=120)
+    for view in views:
+        console.print(view.terminal())
+
+
+def print_json(place: Path, text: str, found: dict[str, Any]) -> None:
+    """One object: the model's folder, the text, and the numbers by the option that asked for them."""
+    from json import dumps
+
+    from plutao.look.view import as_json
+
+    typer.echo(
+        dumps({"model": str(place), "text": text, **{n: as_json(d) for n, d in found.items()}}, ensure_ascii=False)
+    )
