@@ -15,6 +15,8 @@ Norm = Literal["rms", "layer"]
 Activation = Literal["swiglu", "gelu", "gelu_tanh"]
 SHORT = 256
 """Positions up to which attention is computed plainly where `plain_is_faster`."""
+BAND = 128
+"""Queries that are computed together there."""
 Rotation = tuple[Tensor, Tensor]
 """Cosines and sines, broadcastable to (B, T, H, Dh/2)."""
 
@@ -136,7 +138,7 @@ class Attention(nn.Module):
             keys, values, mask = cache.update(layer, keys, values)
             mixed = F.scaled_dot_product_attention(queries, keys, values, attn_mask=mask, enable_gqa=self.grouped)
         elif plain_is_faster(queries):
-            mixed = attention_weights(queries, keys).to(values.dtype) @ repeat_heads(values, queries.shape[1])
+            mixed = attend_in_bands(queries, keys, values)
         else:
             mixed = F.scaled_dot_product_attention(queries, keys, values, is_causal=True, enable_gqa=self.grouped)
         output: Tensor = self.output(mixed.transpose(1, 2).flatten(2))
@@ -155,6 +157,22 @@ def attention_weights(
         mask = torch.ones(scores.shape[-2:], dtype=torch.bool, device=scores.device).tril()
     weights: Tensor = scores.float().masked_fill(~mask, float("-inf")).softmax(dim=-1)
     return weights
+
+
+def attend_in_bands(
+    queries: Float[Tensor, "B H T Dh"], keys: Float[Tensor, "B Hkv T Dh"], values: Float[Tensor, "B Hkv T Dh"]
+) -> Float[Tensor, "B H T Dh"]:
+    """Causal attention by plain products, a band of queries at a time: none is multiplied with keys that all of its band
+    may not see, which spares up to half of the work.
+    """
+    keys, values = repeat_heads(keys, queries.shape[1]), repeat_heads(values, queries.shape[1])
+    mixed = []
+    for start in range(0, queries.shape[2], BAND):
+        end = min(start + BAND, queries.shape[2])
+        ahead = torch.ones(end - start, end, dtype=torch.bool, device=queries.device).tril(start)
+        weights = attention_weights(queries[:, :, start:end], keys[:, :, :end], ahead)
+        mixed.append(weights.to(values.dtype) @ values[:, :, :end])
+    return torch.cat(mixed, dim=2)
 
 
 def repeat_heads(x: Float[Tensor, "B Hkv S Dh"], heads: int) -> Float[Tensor, "B H S Dh"]:
