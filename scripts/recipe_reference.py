@@ -1,0 +1,88 @@
+"""Write docs/recipe.md, the reference of every key of a recipe, from the recipe's own types and descriptions.
+
+`python scripts/recipe_reference.py`; a test fails where the page is not what this writes.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from pydantic import BaseModel
+from pydantic_core import PydanticUndefined
+
+from plutao.files import write_text
+from plutao.recipe import Recipe, allowed_values, first_line, model_inside
+
+PAGE = Path(__file__).resolve().parent.parent / "docs" / "recipe.md"
+
+BEFORE = """\
+# Recipes
+
+[Português](recipe.pt-BR.md)
+
+A recipe, `plutao.toml`, is everything a run is made of. `plutao new` writes one with every key in it: those that are commented out
+show their defaults. A wrong key or value is refused with its line, what was probably meant, and what is allowed:
+
+```console
+$ plutao run small
+plutao: small/plutao.toml, line 53: unknown key 'tokenizer.vocabulery'. Did you mean 'vocabulary'? Allowed here: kind, vocabulary, sample_megabytes, path.
+```
+
+`--set` overrides one key for a single run; a length given this way takes the place of the recipe's:
+
+```sh
+plutao run small --set base.steps=500 --set model.dropout=0.1
+plutao run small --set data.sources.0.megabytes=2
+```
+
+The recipe as resolved, every key set, is saved beside each result as `recipe.toml`: copied to a new project's `plutao.toml`, it makes the
+same run again.
+
+Recipes that ship: `own-text` (the default of `plutao new`), `sistema-solar` (the demo), `livros-pt` and `shakespeare`.
+
+This page is written by `scripts/recipe_reference.py` from the recipe's own types.
+"""
+
+
+def reference() -> str:
+    """The whole page."""
+    return "\n".join([BEFORE, *section(Recipe, ())]).rstrip() + "\n"
+
+
+def section(settings: type[BaseModel], path: tuple[str, ...], repeated: bool = False) -> Iterator[str]:
+    """A table of one section's keys, then its subsections."""
+    name = ".".join(path)
+    title = f"`[[{name}]]`" if repeated else f"`[{name}]`" if path else "Top of the file"
+    yield from (f"## {title}", "", first_line(settings), "")
+    yield from ("| key | allowed | default | meaning |", "| --- | --- | --- | --- |")
+    inner = []
+    for key, field in settings.model_fields.items():
+        below = model_inside(field.annotation)
+        if below is not None:
+            inner.append((below, (*path, key), field.annotation is not below))
+            continue
+        meaning = " ".join((field.description or "").split())
+        cells = [f"`{'.'.join((*path, key))}`", allowed_values(field), default_in_words(field.get_default()), meaning]
+        yield "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+    yield ""
+    for below, place, several in inner:
+        yield from section(below, place, several)
+
+
+def default_in_words(value: object) -> str:
+    """A default as TOML writes it."""
+    if value is PydanticUndefined:
+        return "needed"
+    if value is None:
+        return "left out"
+    if isinstance(value, bool):
+        return f"`{str(value).lower()}`"
+    if isinstance(value, str):
+        return f'`"{value}"`'
+    if isinstance(value, tuple):
+        return "`[" + ", ".join(default_in_words(each).strip("`") for each in value) + "]`"
+    return f"`{value}`"
+
+
+if __name__ == "__main__":
+    write_text(PAGE, reference())
+    print(f"Written: {PAGE}")
