@@ -4,10 +4,12 @@ import os
 import shutil
 from pathlib import Path
 
+os.environ.setdefault("GOMP_SPINCOUNT", "2000")  # as the command line does: before torch is imported
+
 import pytest
 import torch
 
-torch.set_num_threads(2)
+torch.set_num_threads(1)  # the models of tests are too small to share
 
 
 def missing(marker: str) -> str | None:

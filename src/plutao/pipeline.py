@@ -22,7 +22,7 @@ from plutao.stages.card import read_card
 from plutao.text.tokenizer import Tokenizer
 from plutao.train import parallel
 from plutao.train.parallel import World
-from plutao.train.progress import Progress, Silence, TerminalProgress, clock
+from plutao.train.progress import Silence, TerminalProgress, clock
 
 Note = Callable[[str], None]
 
@@ -34,29 +34,36 @@ def run(
     name: str | None = None,
     minutes: float | None = None,
     console: Console | None = None,
-) -> Project:
+) -> Project | None:
     """Runs a project's stages up to `stage` (all by default), resuming whatever was begun, and writes the report.
 
     Args:
         name: the run to work in; left out, the newest with this recipe and text, else a new one.
-        minutes: wall time for all of it.
+        minutes: wall time for all of it; takes the place of the recipe's own length of training.
+
+    Returns:
+        The project with its run; None in the processes of a torchrun that only helped to train.
 
     Raises:
         UserError: anything the user can mend; most of it before long work starts.
         Interrupted: stopped on request, with everything saved.
     """
     started = time.perf_counter()
+    if minutes is not None:  # a run says in its own recipe how long it was trained
+        overrides = (*overrides, f"base.minutes={minutes:.6g}")
     project = projects.open_project(root, overrides)
     world = parallel.join()
     note: Note = (
-        (lambda text: console.print(text, highlight=False, markup=False))
+        (lambda text: console.print(text, highlight=False, markup=False, soft_wrap=True))
         if console and world.first
         else lambda text: None
     )
     try:
         if not world.first:
-            return follow(project, world, stage, minutes)
+            follow(project, world, stage, minutes)
+            return None
         with only_one(project):
+            projects.sweep(project)
             check(project)
             card, documents = text_in(project, note)
             project = projects.choose_run(project, card.fingerprint, name)
@@ -65,10 +72,13 @@ def run(
             if stage == "tokenizer":
                 return project
             shards = make_shards(project, documents, made, note)
-            tell_others(project, world)
-            left = None if minutes is None else minutes - (time.perf_counter() - started) / 60
-            progress = TerminalProgress(console, "base") if console else Silence()
-            make_base(project, documents, shards, card, made, world, progress, left, note)
+            inputs = base.inputs(project, made, card.fingerprint)
+            there = base_is_there(project, inputs, note)
+            tell_others(None if there else project.run, world)
+            if not there:
+                left = None if minutes is None else minutes - (time.perf_counter() - started) / 60
+                progress = TerminalProgress(console, "base") if console else Silence()
+                base.run(project, documents, shards, inputs, world, progress, left)
             finish(project, note)
             return project
     finally:
@@ -112,24 +122,15 @@ def make_shards(project: Project, documents: Path, made: Tokenizer, note: Note) 
     return shards
 
 
-def make_base(
-    project: Project,
-    documents: Path,
-    shards: ShardIndex,
-    card: DataCard,
-    made: Tokenizer,
-    world: World,
-    progress: Progress,
-    minutes: float | None,
-    note: Note,
-) -> None:
-    inputs = base.inputs(project, made, card.fingerprint)
+def base_is_there(project: Project, inputs: str, note: Note) -> bool:
+    """Whether the base model needs no training, because it is done or can be taken over from another run."""
     if is_complete(project.stage_dir("base"), inputs):
         note(f"Base: done already in run {project.run}.")
-    elif other := reuse_stage(project, "base", inputs):
+        return True
+    if other := reuse_stage(project, "base", inputs):
         note(f"Base: taken over from {other}, whose settings and text are the same.")
-    else:
-        base.run(project, documents, shards, inputs, world, progress, minutes)
+        return True
+    return False
 
 
 def finish(project: Project, note: Note) -> None:
@@ -160,21 +161,22 @@ def summary(results: dict[str, Any]) -> str:
 # Under torchrun the first process prepares; the others wait and then train along
 
 
-def tell_others(project: Project, world: World) -> None:
+def tell_others(run: str | None, world: World) -> None:
+    """Names the run to train in; None where there is nothing to train."""
     if world.size > 1:
-        dist.broadcast_object_list([project.run])
+        dist.broadcast_object_list([run])
 
 
-def follow(project: Project, world: World, stage: str | None, minutes: float | None) -> Project:
+def follow(project: Project, world: World, stage: str | None, minutes: float | None) -> None:
     if stage == "tokenizer":
-        return project
+        return
     message: list[Any] = [None]
     dist.broadcast_object_list(message)
+    if message[0] is None:
+        return
     project = replace(project, run=message[0])
     card, documents = text_in(project, lambda text: None)
     made = project.tokenizer()
     shards = build_shards(documents, made, project.data / "shards")
     inputs = base.inputs(project, made, card.fingerprint)
-    if not is_complete(project.stage_dir("base"), inputs):
-        base.run(project, documents, shards, inputs, world, Silence(), minutes)
-    return project
+    base.run(project, documents, shards, inputs, world, Silence(), minutes)

@@ -160,7 +160,7 @@ class Training:
         started = time.perf_counter()
         step_seconds = self.try_speed()
         self.seconds += time.perf_counter() - started
-        self.steps = max(1, int((budget.seconds - self.seconds) / step_seconds))
+        self.steps = self.agreed((budget.seconds - self.seconds) / step_seconds, at_least=1)
         self.write({"event": f"{self.steps} steps of {step_seconds:.3f} s fit into {budget.seconds:.0f} s"})
 
     def try_speed(self, steps: int = 6) -> float:
@@ -189,12 +189,12 @@ class Training:
         if budget.seconds is None or self.step == 0:
             return
         used = self.seconds + time.perf_counter() - since
-        per_step = parallel.largest(self.stepping / self.step, self.world, self.device.place)
-        looking = (used - self.stepping) / self.step  # validation, samples and checkpoints, spread over the steps
-        left = parallel.largest(budget.seconds - used, self.world, self.device.place)
-        planned = self.step + max(0, round(left / (per_step + looking)))
-        if planned != self.steps:
-            self.steps = max(planned, self.step)
+        per_step = used / self.step  # stepping, and what looking and saving take, spread over the steps
+        self.steps = self.agreed(self.step + round((budget.seconds - used) / per_step), at_least=self.step)
+
+    def agreed(self, steps: float, at_least: int) -> int:
+        """A number of steps that all processes count to, though their clocks differ."""
+        return int(parallel.largest(max(float(at_least), steps), self.world, self.device.place))
 
     # --------------------------------------------------------------------------------------------------------- looking
 
@@ -220,8 +220,7 @@ class Training:
             with without_compiling(self.device):
                 samples = sample(self.model)
             self.write({"samples": samples})
-            for one in samples:
-                self.progress.note(f"  {one['prompt']}▸{one['text']}".replace("\n", "⏎"))
+            self.progress.samples(self.step, samples)
         self.model.train()
 
     # ---------------------------------------------------------------------------------------------------------- saving

@@ -1,6 +1,7 @@
 """What a person sees while a model trains: one live line on a terminal, a line every few seconds elsewhere."""
 
 import time
+from collections.abc import Sequence
 from typing import Protocol
 
 from rich.console import Console
@@ -10,12 +11,15 @@ from rich.text import Text
 
 QUIET_SECONDS = 15.0  # between lines where there is no terminal
 REFRESH_SECONDS = 0.25
+SAMPLE_WIDTH = 110  # characters shown of a sample; metrics.jsonl and the report have it whole
 
 
 class Progress(Protocol):
     """What the loop tells as it goes."""
 
     def update(self, step: int, steps: int, loss: float, tokens_per_second: float, seconds_left: float) -> None: ...
+
+    def samples(self, step: int, samples: Sequence[dict[str, str]]) -> None: ...
 
     def note(self, text: str) -> None: ...
 
@@ -45,6 +49,14 @@ class TerminalProgress:
         else:
             self.live.update(bar(self.name, step / max(steps, 1), figures), refresh=True)
 
+    def samples(self, step: int, samples: Sequence[dict[str, str]]) -> None:
+        """What the model writes now, a line each: the prompt, then its own words."""
+        self.note(f"After {step:,} steps it writes:" if step else "Before training it writes:")
+        for sample in samples:
+            line = Text("  ") + Text(on_one_line(sample["prompt"]), style="dim") + Text(on_one_line(sample["text"]))
+            line.truncate(min(self.console.width, SAMPLE_WIDTH), overflow="ellipsis")
+            self.console.print(line)
+
     def note(self, text: str) -> None:
         """A line that stays."""
         self.console.print(Text(text))
@@ -59,9 +71,15 @@ class Silence:
 
     def update(self, step: int, steps: int, loss: float, tokens_per_second: float, seconds_left: float) -> None: ...
 
+    def samples(self, step: int, samples: Sequence[dict[str, str]]) -> None: ...
+
     def note(self, text: str) -> None: ...
 
     def close(self) -> None: ...
+
+
+def on_one_line(text: str) -> str:
+    return text.replace("\n", "⏎")
 
 
 def bar(name: str, share: float, figures: str, width: int = 24) -> Table:
