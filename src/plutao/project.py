@@ -245,7 +245,7 @@ def is_complete(stage_dir: Path, inputs: str) -> bool:
         card = read_json(stage_dir / "stage.json")
     except UserError:
         return False
-    return bool(card.get("complete")) and card.get("inputs") == inputs
+    return isinstance(card, dict) and bool(card.get("complete")) and card.get("inputs") == inputs
 
 
 def reuse_stage(project: Project, stage: str, inputs: str) -> str | None:
@@ -274,6 +274,15 @@ def link_or_copy(source: str, target: str) -> str:
     except OSError:
         shutil.copy2(source, target)
     return target
+
+
+def sweep(project: Project) -> None:
+    """Removes what killed processes left half written in the runs. Call it while holding the project (`only_one`)."""
+    for leftover in [*project.runs.rglob(".*.tmp"), *project.runs.rglob(".*.old")]:
+        if leftover.is_dir():
+            shutil.rmtree(leftover, ignore_errors=True)
+        else:
+            leftover.unlink(missing_ok=True)
 
 
 @contextmanager

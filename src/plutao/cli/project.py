@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from plutao.errors import UserError
+from plutao.errors import Interrupted, UserError
 
 
 def new(
@@ -45,8 +45,11 @@ def run(
     if stage is not None and stage not in STAGES:
         raise UserError(f"There is no stage {stage!r}. The stages are: {', '.join(STAGES)}.")
     minutes = None if time is None else parse_minutes(time)
-    project = pipeline.run(folder, tuple(set_), stage, run, minutes, Console(stderr=True))
-    if as_json and (report := project.run_dir / "report.json").is_file():
+    try:
+        project = pipeline.run(folder, tuple(set_), stage, run, minutes, Console(stderr=True))
+    except KeyboardInterrupt as error:
+        raise Interrupted("Stopped; what was finished is kept. The same command goes on from there.") from error
+    if as_json and project is not None and (report := project.run_dir / "report.json").is_file():
         print(report.read_text(encoding="utf-8"))
 
 

@@ -7,11 +7,10 @@ from typing import Any
 
 import safetensors
 import torch
-from safetensors.torch import save_file
 from torch import Tensor
 
 from plutao.errors import UserError
-from plutao.files import atomic_path, read_json
+from plutao.files import atomic_path, read_json, write_tensors
 
 WHOLE = "model.safetensors"
 INDEX = "model.safetensors.index.json"
@@ -26,12 +25,7 @@ def write_weights(tensors: Mapping[str, Tensor], path: Path) -> None:
     """
     apart = {name: tensor.detach().to("cpu").contiguous() for name, tensor in tensors.items()}
     with atomic_path(path) as temporary:
-        try:
-            save_file(apart, temporary, metadata={"format": "pt"})
-        except safetensors.SafetensorError as error:
-            raise UserError(
-                f"{path} could not be saved: {error}. Free some space, or choose another folder."
-            ) from error
+        write_tensors(temporary, apart, {"format": "pt"})
 
 
 class Weights:
