@@ -4,6 +4,7 @@ import math
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
 
 from plutao import recipe as recipes
@@ -94,6 +95,7 @@ def run(
     out = project.stage_dir("base")
     out.mkdir(parents=True, exist_ok=True)
     recipes.save(recipe, out / "recipe.toml")
+    torch.manual_seed(recipe.seed + world_.rank)  # dropout draws from here; each process its own
     trained = fit(
         model,
         next_token(settings.label_smoothing, device.compiled),

@@ -68,4 +68,4 @@ def beside(project: Project) -> dict[str, Tokenizer]:
 def in_words(held: dict[str, dict[str, float]]) -> str:
     """`pt 4.12 (GPT-2 2.71), en 4.33 (GPT-2 4.25)`."""
     others = {language: f" (GPT-2 {by['gpt2']:.2f})" if "gpt2" in by else "" for language, by in held.items()}
-    return ", ".join(f"{language} {by['ours']:.2f}{others[language]}" for language, by in held.items())
+    return ", ".join(f"{language} {by['ours']:.2f}{others[language]}".strip() for language, by in held.items())

@@ -1,5 +1,6 @@
 """The report's facts put into words: plain strings and tables that the templates only lay out."""
 
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
@@ -123,13 +124,15 @@ def data_view(card: Facts, say: Mapping[str, str], form: Numbers) -> dict[str, A
     sources = [source_row(name, source, say, form) for name, source in card["sources"].items()]
     keys = ("name", "documents", "size", "tokens", "weight", "epochs", "languages", "licences")
     kept = [source["validation"] for source in card["sources"].values() if "validation" in source]
-    skipped = sum(sum(source.get("skipped", {}).values()) for source in card["sources"].values())
+    skipped = sum((Counter(source.get("skipped", {})) for source in card["sources"].values()), Counter[str]())
     lines = []
     if kept:
         size, documents = sum(part["bytes"] for part in kept), sum(part["documents"] for part in kept)
         lines.append(say["kept_aside"].format(size=form.size(size), documents=form.number(documents)))
     if skipped:
-        lines.append(say["skipped"].format(count=form.number(skipped)))
+        reasons = ", ".join(f"{form.number(count)} × {reason}" for reason, count in skipped.most_common())
+        lines.append(say["skipped"].format(count=form.number(skipped.total()), reasons=reasons))
+        lines += [example for source in card["sources"].values() for example in source.get("skipped_examples", [])]
     total = None
     if len(sources) > 1:
         documents, size = (sum(source[key] for source in card["sources"].values()) for key in ("documents", "bytes"))

@@ -34,7 +34,7 @@ ENGLISH = {
     "unstated": "not stated",
     "total": "Total",
     "kept_aside": "{size} in {documents} documents were kept aside to measure with.",
-    "skipped": "{count} rows or files could not be read and were skipped, as the recipe asks.",
+    "skipped": "{count} rows or files were passed over: {reasons}.",
     "tokenizer": "Tokenizer",
     "tokenizer_note": "How the text is cut: more bytes in a token means fewer tokens for the same text "
     "(the book, section 2.5).",
@@ -171,7 +171,7 @@ PORTUGUESE = {
     "unstated": "não declarada",
     "total": "Total",
     "kept_aside": "{size} em {documents} documentos ficaram de fora, para medir.",
-    "skipped": "{count} linhas ou arquivos não puderam ser lidos e foram pulados, como pede a receita.",
+    "skipped": "{count} linhas ou arquivos foram pulados: {reasons}.",
     "tokenizer": "Tokenizador",
     "tokenizer_note": "Como o texto é cortado: mais bytes por token são menos tokens para o mesmo texto "
     "(o livro, seção 2.5).",
