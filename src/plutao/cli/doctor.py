@@ -28,7 +28,7 @@ def doctor(
 
 def examine(folder: Path) -> list[dict[str, Any]]:
     """One entry a thing looked at: what, found, ok, and the remedy where it is not."""
-    from plutao.models.cost import available_memory
+    from plutao.models.hardware import available_memory
     from plutao.train import device
 
     machine = device.describe()
