@@ -24,7 +24,8 @@ show their defaults. A wrong key or value is refused with its line, what was pro
 
 ```console
 $ plutao run small
-plutao: small/plutao.toml, line 53: unknown key 'tokenizer.vocabulery'. Did you mean 'vocabulary'? Allowed here: kind, vocabulary, sample_megabytes, path.
+plutao: small/plutao.toml, line 53: unknown key 'tokenizer.vocabulery'. Did you mean 'vocabulary'? \
+Allowed here: kind, vocabulary, sample_megabytes, path.
 ```
 
 `--set` overrides one key for a single run; a length given this way takes the place of the recipe's:
