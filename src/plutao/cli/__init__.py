@@ -61,9 +61,7 @@ def top(
 
 def main() -> None:
     """The command `plutao`: what the user did wrong becomes one sentence on stderr, and an exit status that is not 0."""
-    signal.signal(
-        signal.SIGTERM, signal.default_int_handler
-    )  # as Ctrl-C: half-written files are removed on the way out
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: half-written files are removed
     # PyTorch's threads wait for each other in a loop that burns the core another program could finish on. Waiting shortly
     # and then sleeping costs nothing on a quiet machine; beside a busy program training is 1.8 times as fast (docs/speed.md).
     os.environ.setdefault("GOMP_SPINCOUNT", "2000")
@@ -75,13 +73,12 @@ def main() -> None:
 
 
 def guarded(command: Callable[[], object], debug: bool) -> int:
-    """Runs a command and turns its errors into an exit status; usage errors and --help leave by SystemExit themselves."""
+    """Runs a command and turns its errors into an exit status.
+
+    Usage errors, --help and a reader that has enough (`plutao … | head`) leave by typer's SystemExit, the last silently.
+    """
     try:
         command()
-    except BrokenPipeError:
-        # Whoever read our output has enough (`plutao … | head`): leave without a word, also from Python's own exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
     except Interrupted as stop:
         print(f"plutao: {stop}", file=sys.stderr)
         return 130
