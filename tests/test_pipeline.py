@@ -111,6 +111,37 @@ def test_the_other_verbs_work_on_the_run(finished: Path, tmp_path: Path) -> None
     assert (tmp_path / "out" / "model.safetensors").is_file()
 
 
+@pytest.fixture
+def world(tmp_path: Path) -> Path:
+    """A project that learns from the embedded world's text."""
+    root = tiny_project(tmp_path / "world", texts=False)
+    recipe = (root / "plutao.toml").read_text()
+    source = 'path = "data/sources"\nlanguage = "pt"\n'
+    (root / "plutao.toml").write_text(recipe.replace(source, 'world = "solar"\nmegabytes = 0.3\n'))
+    return root
+
+
+def test_a_world_brings_its_exam(world: Path) -> None:
+    assert ", exam " in done("run", world, "--set", "tokenizer.vocabulary=1024").err
+    report = json.loads((world / "runs/current/report.json").read_text())
+    exam = report["exam"]["base"]
+    assert {"value", "low", "high", "n"} <= exam["overall"].keys() and set(exam["by_language"]) == {"en", "pt"}
+    assert set(report["stages"]["tokenizer"]["bytes_per_token"]) == {"en", "pt"}
+    again = json.loads(done("eval", world, "--tasks", "exam", "--json").out)["exam"]
+    assert again["overall"]["value"] == exam["overall"]["value"] and again["overall"]["n"] == exam["overall"]["n"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "comparable"), [("char", True), ("wordpiece", False), ("unigram", True), ("word", False)]
+)
+def test_every_kind_of_tokenizer_makes_a_run(world: Path, kind: str, comparable: bool) -> None:
+    done("run", world, "--set", f"tokenizer.kind={kind}", "--set", "tokenizer.vocabulary=256")
+    measured = card(world)["validation"]
+    assert (measured["bits_per_byte"] is not None) is comparable
+    assert measured["perplexity"] > 1
+    done("complete", world, "--prompt", "Plutão", "--max-tokens", 3)
+
+
 # ---------------------------------------------------------------------------------------------------------------------
 # Again, and with something changed
 

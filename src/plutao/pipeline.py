@@ -1,5 +1,6 @@
 """The stages in order: text in, tokenizer, base model, report. What is done already is not done again."""
 
+import shlex
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -140,7 +141,7 @@ def finish(project: Project, note: Note) -> None:
     results = read_card(project.stage_dir("base"))
     note(summary(results))
     note(f"Report: {report}")
-    note(f'Try: plutao complete {project.root} --prompt "…"')
+    note(f'Try: plutao complete {shlex.quote(str(project.root))} --prompt "…"')
 
 
 def summary(results: dict[str, Any]) -> str:

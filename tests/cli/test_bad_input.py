@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from commands import Answer, done, in_a_process, plutao, refused, sentence, start, tiny_project, write_texts
 
+from plutao.stages import base
 from plutao.train import device
 from plutao.train.checkpoint import checkpoints
 
@@ -191,20 +192,20 @@ def test_a_run_folder_of_another_recipe(project: Path) -> None:
 def test_a_damaged_checkpoint_gives_way_to_the_one_before(project: Path) -> None:
     often = ("--set", "base.steps=12", "--set", "base.checkpoint_minutes=1e-9")
     done("run", project, *often)
-    base = project / "runs" / "tiny-1" / "base"
-    trained = (base / "model.safetensors").read_bytes()
-    (base / "stage.json").unlink()
-    newest = checkpoints(base / "checkpoints")[-1]
+    folder = project / "runs" / "tiny-1" / "base"
+    trained = (folder / "model.safetensors").read_bytes()
+    (folder / "stage.json").unlink()
+    newest = checkpoints(folder / "checkpoints")[-1]
     with (newest / "optimizer.safetensors").open("r+b") as file:
         file.truncate(100)
     said = done("run", project, *often).err
     assert f"Checkpoint {newest.name} is damaged; going on from step 11 instead." in said
-    assert (base / "model.safetensors").read_bytes() == trained
-    (base / "stage.json").unlink()
-    for checkpoint in checkpoints(base / "checkpoints"):
+    assert (folder / "model.safetensors").read_bytes() == trained
+    (folder / "stage.json").unlink()
+    for checkpoint in checkpoints(folder / "checkpoints"):
         (checkpoint / "state.json").write_text("{")
     said = refused("run", project, *often)
-    assert f"Every checkpoint in {base / 'checkpoints'} is damaged" in said and "delete that folder" in said
+    assert f"Every checkpoint in {folder / 'checkpoints'} is damaged" in said and "delete that folder" in said
 
 
 @pytest.mark.parametrize("content", ["", "{", "null", "[]", '{"complete": true}'])
@@ -256,7 +257,16 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", str(place)], check=True)
 
 
-def test_a_full_disk_at_every_moment(small_disk: Path, tmp_path: Path) -> None:
+def test_a_disk_too_small_for_the_training_is_said_before_it(small_disk: Path) -> None:
+    project = tiny_project(small_disk / "tiny")
+    said = refused("run", project, "--set", "base.keep_checkpoints=50")
+    assert f"The disk of {project / 'runs' / 'tiny-1' / 'base'} has 0.02" in said
+    assert "for 50 checkpoints, the next one and the model: free some space, or lower base.keep_checkpoints" in said
+    done("run", project, "--set", "base.keep_checkpoints=1")
+
+
+def test_a_full_disk_at_every_moment(small_disk: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(base, "assert_room", lambda *_: None)  # as if another program filled the disk meanwhile
     project, filler = tiny_project(small_disk / "tiny"), small_disk / "filler"
     refusals = 0
     # Room, in kB, for less and less of it: documents, tokenizer, shards, checkpoint, model, report.
@@ -300,8 +310,8 @@ def test_no_compiler(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         assert 'base.compile = "on" needs a C++ compiler (Debian, Ubuntu: apt-get install g++)' in said
         assert runs(project) == []
         done("run", project, *QUICK, "--set", "base.compile=auto")
-        base = json.loads((project / "runs/tiny-1/base/stage.json").read_text())
-        assert base["compiled"] is False and "no C++ compiler was found" in base["why"]
+        card = json.loads((project / "runs/tiny-1/base/stage.json").read_text())
+        assert card["compiled"] is False and "no C++ compiler was found" in card["why"]
         assert "missing  C++ compiler: none" in done("doctor").out
     finally:
         device.find_compiler.cache_clear()

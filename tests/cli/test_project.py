@@ -19,6 +19,11 @@ def test_new_writes_every_recipe_that_ships(tmp_path: Path, name: str) -> None:
     assert written == recipes.parse(recipes.shipped()[name])
 
 
+def test_the_command_it_names_can_be_pasted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert "Now: plutao run 'meus textos/sol é'\n" in done("new", "meus textos/sol é", "--recipe", "shakespeare").out
+
+
 def test_new_overwrites_nothing(tmp_path: Path) -> None:
     (tmp_path / "p").mkdir()
     (tmp_path / "p" / "letter.txt").write_text("mine")

@@ -1,6 +1,7 @@
 """`plutao new` and `plutao run`."""
 
 import re
+import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -18,10 +19,11 @@ def new(
 
     path = create(folder, recipe)
     print(f"Made {path} from the recipe {recipe}.")
+    command = f"plutao run {shlex.quote(str(folder))}"
     if recipe == "own-text":
-        print(f"Put texts (.txt, .md, .jsonl, .parquet) into {folder / 'data' / 'sources'}, then: plutao run {folder}")
+        print(f"Put texts (.txt, .md, .jsonl, .parquet) into {folder / 'data' / 'sources'}, then: {command}")
     else:
-        print(f"Now: plutao run {folder}")
+        print(f"Now: {command}")
 
 
 def run(

@@ -1,6 +1,7 @@
 """Stage 1 · pretraining: from random weights to a base model that continues text (the book's section 3.1)."""
 
 import math
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +12,13 @@ from plutao import recipe as recipes
 from plutao.data.pack import PretrainBatches
 from plutao.data.sample import validation_texts
 from plutao.data.shards import ShardIndex
+from plutao.errors import UserError
 from plutao.evaluate.exam import take_exam
 from plutao.evaluate.perplexity import bits_per_byte
 from plutao.files import fingerprint
 from plutao.generate.engine import Engine
 from plutao.generate.sampling import Sampling
-from plutao.models.cost import assert_fits, flops_per_token
+from plutao.models.cost import Precision, assert_fits, flops_per_token, training_memory
 from plutao.models.decoder import Decoder, DecoderConfig
 from plutao.models.interop.huggingface import save_model
 from plutao.models.presets import decoder_config
@@ -63,7 +65,26 @@ def check(recipe: Recipe) -> None:
     device = devices.choose(settings.precision, settings.compile)
     if device.kind == "cpu":
         rows = settings.micro_batch or settings.batch
-        assert_fits(config, rows, config.context, optimizer=settings.optimizer.kind, precision=device.precision)
+        precision: Precision = "bf16" if device.precision == "bf16" else "fp32"
+        assert_fits(config, rows, config.context, optimizer=settings.optimizer.kind, precision=precision)
+
+
+def assert_room(config: DecoderConfig, recipe: Recipe, out: Path) -> None:
+    """Says before training that its checkpoints (one more than is kept, for a moment) and its model won't fit on the disk.
+
+    Raises:
+        UserError: with the numbers, and what to do.
+    """
+    keep = recipe.base.keep_checkpoints
+    memory = training_memory(config, 1, optimizer=recipe.base.optimizer.kind, precision="fp32")
+    there = sum(file.stat().st_size for file in (out / "checkpoints").rglob("*") if file.is_file())
+    needed = (keep + 1) * (memory.weights + memory.optimizer) + memory.weights - there
+    free = shutil.disk_usage(out).free
+    if needed > free:
+        raise UserError(
+            f"The disk of {out} has {free / 1e9:,.3f} GB free, and training needs {needed / 1e9:,.3f} GB there for "
+            f"{keep} checkpoints, the next one and the model: free some space, or lower base.keep_checkpoints."
+        )
 
 
 def run(
@@ -94,6 +115,7 @@ def run(
     budget = plan(recipe, shards.tokens(), settings.batch * config.context, minutes)
     out = project.stage_dir("base")
     out.mkdir(parents=True, exist_ok=True)
+    assert_room(config, recipe, out)
     recipes.save(recipe, out / "recipe.toml")
     torch.manual_seed(recipe.seed + world_.rank)  # dropout draws from here; each process its own
     trained = fit(
@@ -148,7 +170,8 @@ def validation(documents: Path, tokenizer: Tokenizer, tokens: int, precision: st
     def evaluate(model: nn.Module) -> dict[str, float]:
         assert isinstance(model, Decoder)
         measured = bits_per_byte(model, tokenizer, some, precision="bf16" if precision == "bf16" else "fp32")
-        return {"loss": math.log(measured.perplexity), "bits_per_byte": measured.bits_per_byte}
+        comparable = {} if measured.bits_per_byte is None else {"bits_per_byte": measured.bits_per_byte}
+        return {"loss": math.log(measured.perplexity), **comparable}
 
     return evaluate
 
