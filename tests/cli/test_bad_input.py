@@ -307,12 +307,30 @@ def test_no_compiler(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     device.find_compiler.cache_clear()
     try:
         said = refused("run", project, *QUICK, "--set", "base.compile=on")
-        assert 'base.compile = "on" needs a C++ compiler (Debian, Ubuntu: apt-get install g++)' in said
+        assert (
+            'base.compile = "on" can\'t be done: no C++ compiler was found (Debian, Ubuntu: apt-get install g++' in said
+        )
         assert runs(project) == []
         done("run", project, *QUICK, "--set", "base.compile=auto")
         card = json.loads((project / "runs/tiny-1/base/stage.json").read_text())
         assert card["compiled"] is False and "no C++ compiler was found" in card["why"]
-        assert "missing  C++ compiler: none" in done("doctor").out
+        assert "missing  C++ compiler: no C++ compiler was found" in done("doctor").out
+    finally:
+        device.find_compiler.cache_clear()
+
+
+def test_a_compiler_that_does_not_work(project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    broken = tmp_path / "broken-c++"
+    broken.write_text("#!/bin/sh\necho 'fatal error: Python.h: No such file or directory' >&2\nexit 1\n")
+    broken.chmod(0o755)
+    monkeypatch.setenv("CXX", str(broken))
+    device.find_compiler.cache_clear()
+    try:
+        assert f"{broken} does not work (fatal error: Python.h: No such file" in refused(
+            "run", project, *QUICK, "--set", "base.compile=on"
+        )
+        done("run", project, *QUICK, "--set", "base.compile=auto")
+        assert "python3-dev" in done("doctor").out
     finally:
         device.find_compiler.cache_clear()
 

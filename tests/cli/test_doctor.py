@@ -29,7 +29,11 @@ def test_what_is_missing_is_named_with_its_remedy(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(device, "find_compiler", lambda: None)
     monkeypatch.setattr(doctor.importlib.util, "find_spec", lambda name: None)
     said = done("doctor").out
-    assert "missing  C++ compiler: none" in said and "apt-get install g++" in said and "xcode-select" in said
+    assert (
+        "missing  C++ compiler: no C++ compiler was found" in said
+        and "apt-get install g++" in said
+        and "xcode-select" in said
+    )
     assert "not compiled: no C++ compiler was found, so training is slower" in said
     assert "missing  transformers: not installed\n         Optional: with it, `plutao export`" in said
     assert 'pip install "plutao[hf]"' in said

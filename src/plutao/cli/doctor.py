@@ -32,7 +32,7 @@ def examine(folder: Path) -> list[dict[str, Any]]:
     from plutao.train import device
 
     machine = device.describe()
-    chosen = device.choose()
+    chosen, fault = device.choose(), device.compiler_fault(device.find_compiler())
     free_disk = shutil.disk_usage(folder if folder.is_dir() else Path()).free
     memory = available_memory()
     torch_range = str(machine["torch"]).split("+")[0].split(".")[:2]
@@ -46,12 +46,13 @@ def examine(folder: Path) -> list[dict[str, Any]]:
         finding("PyTorch", machine["torch"], tested, 'Install the tested range: pip install "torch>=2.11,<2.14".'),
         finding("processor", f"{machine['processor']}, {machine['cores']} cores, {instructions}", True),
         finding("accelerators", accelerators, True),
-        finding("training", f"{chosen.precision}, {chosen.reason}", True),
+        finding("training", chosen.reason, True),
         finding(
             "C++ compiler",
-            machine["compiler"] or "none",
-            machine["compiler"] is not None,
-            "Training is 2 to 3 times slower without one. Debian, Ubuntu: apt-get install g++; macOS: xcode-select --install.",
+            fault or machine["compiler"],
+            fault is None,
+            "Training is 2 to 3 times slower without one. "
+            "Debian, Ubuntu: apt-get install g++ python3-dev; macOS: xcode-select --install.",
         ),
         finding(
             "free memory",

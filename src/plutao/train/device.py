@@ -4,6 +4,7 @@ import os
 import platform
 import shutil
 import subprocess
+import sysconfig
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -50,18 +51,18 @@ def choose(precision: str = "auto", compile: str = "auto", local_rank: int = 0) 
         if precision != "auto"
         else f"{chosen}, since this {kind} {'computes' if fast_bf16 else 'does not compute'} with bf16"
     ]
-    compiler = find_compiler()
-    if compile == "on" and compiler is None:
+    fault = None if compile == "off" else compiler_fault(find_compiler())
+    if compile == "on" and fault is not None:
         raise UserError(
-            'base.compile = "on" needs a C++ compiler (Debian, Ubuntu: apt-get install g++); "auto" does without where there is none.'
+            f'base.compile = "on" can\'t be done: {fault} (Debian, Ubuntu: apt-get install g++ python3-dev); "auto" does without.'
         )
-    compiled = compile != "off" and compiler is not None and kind != "mps"
+    compiled = compile != "off" and fault is None and kind != "mps"
     reasons.append(
         "compiled"
         if compiled
         else "not compiled: the recipe says so"
         if compile == "off"
-        else "not compiled: no C++ compiler was found, so training is slower"
+        else f"not compiled: {fault or 'this device can not'}, so training is slower"
     )
     return Device(kind, local_rank, chosen, compiled, "; ".join(reasons))
 
@@ -96,6 +97,24 @@ def find_compiler() -> str | None:
         if candidate and (path := shutil.which(candidate)):
             return path
     return None
+
+
+@cache
+def compiler_fault(compiler: str | None) -> str | None:
+    """Why `compiler` can't build what torch.compile writes (C++ that includes Python's headers); None where it can."""
+    if compiler is None:
+        return "no C++ compiler was found"
+    if Path(compiler).stem == "cl":  # takes other options; it comes with all it needs
+        return None
+    command = [compiler, "-fsyntax-only", "-x", "c++", f"-I{sysconfig.get_path('include')}", "-"]
+    try:
+        tried = subprocess.run(command, input="#include <Python.h>\n", capture_output=True, text=True, timeout=60)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return f"{compiler} does not work ({error})"
+    if tried.returncode == 0:
+        return None
+    said = next((line for line in tried.stderr.splitlines() if "error" in line), "it says nothing")
+    return f"{compiler} does not work ({said.strip()})"
 
 
 def describe() -> dict[str, object]:
