@@ -40,6 +40,7 @@ optimizer.kind = "adamw"
             "line 4: source 'b' needs exactly one of",
         ),
         ("[base]\nbatch = 6\nmicro_batch = 4", r"batch \(6\) must be a multiple of micro_batch \(4\)"),
+        ("[tokenizer]\nkind = 'gpt2'", 'line 1: kind = "gpt2" needs path'),
         ("a = [", "recipe is not valid TOML"),
     ],
 )

@@ -17,6 +17,7 @@ from plutao.data.documents import build_documents
 from plutao.data.shards import ShardIndex, build_shards
 from plutao.errors import UserError
 from plutao.evaluate.report import build
+from plutao.files import write_json
 from plutao.project import Project, is_complete, only_one, reuse_stage
 from plutao.stages import base, tokenizer
 from plutao.stages.card import read_card
@@ -68,6 +69,7 @@ def run(
             check(project)
             card, documents = text_in(project, note)
             project = projects.choose_run(project, card.fingerprint, name)
+            write_json(project.run_dir / "card.json", card.as_json())
             note(f"Run {project.run}: {project.run_dir}")
             made = make_tokenizer(project, documents, card, note)
             if stage == "tokenizer":

@@ -39,14 +39,20 @@ class TokenizerSettings(Settings):
     path: str | None = None
     """A folder with a ready tokenizer: tokenizer.json, or GPT-2's encoder.json and vocab.bpe; relative to the project."""
 
+    @model_validator(mode="after")
+    def gpt2_has_files(self) -> typing.Self:
+        if self.kind == "gpt2" and self.path is None:
+            raise ValueError('kind = "gpt2" needs path, a folder with GPT-2\'s encoder.json and vocab.bpe')
+        return self
+
 
 class ModelSettings(Settings):
     """The model's shape: a preset, and what differs from it (`plutao plan --presets` lists the presets)."""
 
     preset: str = "plutao-7m"
     """A named shape: plutao-7m, gpt2, gpt3-175b, llama-65b …"""
-    context: int | None = Field(default=256, ge=8)
-    """Tokens the model sees at once (T); left out: the preset's."""
+    context: int = Field(default=256, ge=8)
+    """Tokens the model sees at once (T)."""
     layers: int | None = Field(default=None, ge=1)
     """Transformer blocks."""
     width: int | None = Field(default=None, ge=8)
@@ -111,13 +117,13 @@ class TrainSettings(Settings):
     batch: int = Field(default=16, ge=1)
     """Sequences per optimizer step, over all processes."""
     micro_batch: int | None = Field(default=None, ge=1)
-    """Sequences computed at once; gradients accumulate over batch ÷ micro_batch; left out: as many as fit."""
+    """Sequences computed at once; gradients accumulate over the batch; left out: as much of the batch as memory holds."""
     layout: Literal["stream", "document"] = "stream"
     """Rows of the (B, T) matrix: windows of the stream of documents, or each row starting at a document's beginning."""
     precision: Literal["auto", "bf16", "fp32"] = "auto"
     """`auto`: bf16 through autocast where the machine computes with it, fp32 elsewhere."""
     compile: Literal["auto", "on", "off"] = "auto"
-    """torch.compile of the repeated block: `auto` where a compiler is found and the run is long enough to pay for it."""
+    """torch.compile of the repeated block: `auto` where a compiler is found; the first steps take some seconds longer."""
     label_smoothing: float = Field(default=0.0, ge=0, lt=1)
     """Share of probability the targets give to all other tokens (the book's section 4.6)."""
     optimizer: OptimizerSettings = OptimizerSettings()

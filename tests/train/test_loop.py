@@ -291,3 +291,20 @@ def test_compiled_blocks_learn_the_same(tmp_path: Path) -> None:
     a = train(tiny_model(), tmp_path / "eager", 10)
     b = train(tiny_model(), tmp_path / "compiled", 10, device=device)
     assert a.loss == pytest.approx(b.loss, abs=1e-3)
+
+
+def test_what_is_measured_afterwards_is_taken_off_the_time() -> None:
+    budget = Budget(seconds=100, measured_tokens=30_000)
+    assert budget.for_training(tokens_per_second=1000) == pytest.approx(90)
+    assert Budget(seconds=100).for_training(1000) == 100
+
+
+def test_metrics_go_to_tensorboard_too(tmp_path: Path) -> None:
+    pytest.importorskip("tensorboard")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    train(tiny_model(), tmp_path, 3, sinks=("tensorboard",))
+    events = EventAccumulator(str(tmp_path / "tensorboard"))
+    events.Reload()
+    logged = {line["step"]: line["loss"] for line in lines(tmp_path) if "loss" in line}
+    assert {event.step: pytest.approx(event.value, rel=1e-5) for event in events.Scalars("loss")} == logged

@@ -18,16 +18,17 @@ from plutao.evaluate.perplexity import bits_per_byte
 from plutao.files import fingerprint
 from plutao.generate.engine import Engine
 from plutao.generate.sampling import Sampling
-from plutao.models.cost import Precision, assert_fits, flops_per_token, training_memory
+from plutao.models.cost import Precision, assert_fits, flops_per_token, largest_batch, training_memory
 from plutao.models.decoder import Decoder, DecoderConfig
+from plutao.models.hardware import available_memory
 from plutao.models.interop.huggingface import save_model
 from plutao.models.presets import decoder_config
 from plutao.project import Project
-from plutao.recipe import Recipe
+from plutao.recipe import Recipe, TrainSettings
 from plutao.stages.card import write_card
 from plutao.text.tokenizer import Tokenizer
 from plutao.train import device as devices
-from plutao.train.loop import Budget, Evaluate, Sample, Trained, fit
+from plutao.train.loop import Budget, Evaluate, Sample, Trained, fit, without_compiling
 from plutao.train.objectives import next_token
 from plutao.train.parallel import World
 from plutao.train.progress import Progress
@@ -64,9 +65,20 @@ def check(recipe: Recipe) -> None:
     config = shape(recipe, recipe.tokenizer.vocabulary)
     device = devices.choose(settings.precision, settings.compile)
     if device.kind == "cpu":
-        rows = settings.micro_batch or settings.batch
         precision: Precision = "bf16" if device.precision == "bf16" else "fp32"
-        assert_fits(config, rows, config.context, optimizer=settings.optimizer.kind, precision=precision)
+        assert_fits(config, settings.micro_batch or 1, config.context, settings.optimizer.kind, precision)
+
+
+def fitting(settings: TrainSettings, config: DecoderConfig, device: devices.Device, world_: World) -> TrainSettings:
+    """The settings with the rows computed at once: as given, else the largest even share of the batch that memory holds."""
+    if settings.micro_batch is not None:
+        return settings
+    free = torch.cuda.mem_get_info(device.place)[0] if device.kind == "cuda" else available_memory()
+    precision: Precision = "bf16" if device.precision == "bf16" else "fp32"
+    most = largest_batch(config, free, config.context, settings.optimizer.kind, precision)
+    rows = settings.batch // world_.size
+    fits = max((share for share in range(1, rows + 1) if rows % share == 0 and share <= most), default=1)
+    return settings.model_copy(update={"micro_batch": fits})
 
 
 def assert_room(config: DecoderConfig, recipe: Recipe, out: Path) -> None:
@@ -112,7 +124,8 @@ def run(
         shards.open(), weights, settings.batch, config.context, recipe.seed, settings.layout, world_.rank, world_.size
     )
     device = devices.choose(settings.precision, settings.compile, world_.local_rank)
-    budget = plan(recipe, shards.tokens(), settings.batch * config.context, minutes)
+    settings = fitting(settings, config, device, world_)
+    budget = plan(recipe, shards, settings.batch * config.context, minutes)
     out = project.stage_dir("base")
     out.mkdir(parents=True, exist_ok=True)
     assert_room(config, recipe, out)
@@ -138,22 +151,25 @@ def run(
     model.to("cpu").eval()
     save_model(model, out, bos=tokenizer.end_of_text, eos=tokenizer.end_of_text, pad=tokenizer.pad)
     tokenizer.save(out)
-    results = describe(config, device, trained, settings.batch, batches, recipe) | measure(
-        model, tokenizer, documents, recipe
-    )
+    results = describe(config, device, trained, settings.batch, batches, recipe)
+    with without_compiling(device):
+        results |= measure(model, tokenizer, documents, recipe)
     write_card(out, "base", stage_inputs, results)
 
 
-def plan(recipe: Recipe, training_tokens: int, tokens_per_step: int, minutes: float | None) -> Budget:
-    """The recipe's length as steps, or as seconds where it is given in minutes; one epoch where nothing is said."""
+def plan(recipe: Recipe, shards: ShardIndex, tokens_per_step: int, minutes: float | None) -> Budget:
+    """The recipe's length as steps, or as seconds where it is given in minutes; one epoch where nothing is said.
+
+    `minutes` are for all that is left to do: what measuring will take is kept back (its windows overlap by half).
+    """
     settings = recipe.base
     if minutes is not None:
-        return Budget(seconds=60 * minutes)
+        return Budget(seconds=60 * minutes, measured_tokens=2 * shards.tokens("validation"))
     if settings.minutes is not None:
         return Budget(seconds=60 * settings.minutes)
     if settings.steps is not None:
         return Budget(steps=settings.steps)
-    tokens = settings.tokens if settings.tokens is not None else (settings.epochs or 1.0) * training_tokens
+    tokens = settings.tokens if settings.tokens is not None else (settings.epochs or 1.0) * shards.tokens()
     return Budget(steps=max(1, round(tokens / tokens_per_step)))
 
 

@@ -53,7 +53,8 @@ def linear_cross_entropy(
     dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else hidden.dtype
     with torch.autocast(device, enabled=False):
         rows, weights = hidden.flatten(0, 1).to(dtype), table.to(dtype)
-        loss: Tensor = LinearCrossEntropy.apply(rows, weights, targets.flatten(), ignored, smoothing, compiled)
+        apply: Any = LinearCrossEntropy.apply
+        loss: Tensor = apply(rows, weights, targets.flatten(), ignored, smoothing, compiled)
     return loss
 
 
