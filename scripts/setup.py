@@ -17,12 +17,16 @@ ROOT = Path(__file__).resolve().parent.parent
 VENV = ROOT / ".venv"
 STAMP = VENV / "plutao-installed.txt"
 TORCH = "torch>=2.11,<2.14"
-CPU_WHEELS = "https://download.pytorch.org/whl/cpu"  # PyTorch's own index: no gigabytes of CUDA for a machine without a GPU
+CPU_WHEELS = (
+    "https://download.pytorch.org/whl/cpu"  # PyTorch's own index: no gigabytes of CUDA for a machine without a GPU
+)
 
 
 def main(extras: list[str]) -> None:
     if sys.version_info < (3, 11):
-        sys.exit(f"Plutão needs Python 3.11 or newer; this is {sys.version.split()[0]}. Try: make PYTHON=python3.12 test")
+        sys.exit(
+            f"Plutão needs Python 3.11 or newer; this is {sys.version.split()[0]}. Try: make PYTHON=python3.12 test"
+        )
     wanted = f"{sorted(extras)} {hashlib.sha256((ROOT / 'pyproject.toml').read_bytes()).hexdigest()} {sys.version}"
     if STAMP.exists() and STAMP.read_text() == wanted:
         return
@@ -45,7 +49,9 @@ def make_venv() -> Path:
         try:
             venv.create(VENV, with_pip=True, clear=VENV.exists())
         except subprocess.CalledProcessError:
-            sys.exit("Python could not create .venv: install its venv module (Debian, Ubuntu: apt-get install python3-venv).")
+            sys.exit(
+                "Python could not create .venv: install its venv module (Debian, Ubuntu: apt-get install python3-venv)."
+            )
     return python
 
 
