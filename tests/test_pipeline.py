@@ -14,6 +14,7 @@ import torch
 from commands import done, in_a_process, plutao, start, tiny_project, write_texts
 
 from plutao.train.checkpoint import checkpoints
+from plutao.worlds import solar
 
 
 @pytest.fixture(scope="module")
@@ -111,35 +112,32 @@ def test_the_other_verbs_work_on_the_run(finished: Path, tmp_path: Path) -> None
     assert (tmp_path / "out" / "model.safetensors").is_file()
 
 
-@pytest.fixture
-def world(tmp_path: Path) -> Path:
-    """A project that learns from the embedded world's text."""
-    root = tiny_project(tmp_path / "world", texts=False)
+def test_a_world_brings_its_exam(tmp_path: Path) -> None:
+    root = tiny_project(tmp_path / "tiny", texts=False)
     recipe = (root / "plutao.toml").read_text()
     source = 'path = "data/sources"\nlanguage = "pt"\n'
     (root / "plutao.toml").write_text(recipe.replace(source, 'world = "solar"\nmegabytes = 0.3\n'))
-    return root
-
-
-def test_a_world_brings_its_exam(world: Path) -> None:
-    assert ", exam " in done("run", world, "--set", "tokenizer.vocabulary=1024").err
-    report = json.loads((world / "runs/current/report.json").read_text())
+    assert ", exam " in done("run", root, "--set", "tokenizer.vocabulary=1024").err
+    report = json.loads((root / "runs/current/report.json").read_text())
     exam = report["exam"]["base"]
     assert {"value", "low", "high", "n"} <= exam["overall"].keys() and set(exam["by_language"]) == {"en", "pt"}
     assert set(report["stages"]["tokenizer"]["bytes_per_token"]) == {"en", "pt"}
-    again = json.loads(done("eval", world, "--tasks", "exam", "--json").out)["exam"]
+    again = json.loads(done("eval", root, "--tasks", "exam", "--json").out)["exam"]
     assert again["overall"]["value"] == exam["overall"]["value"] and again["overall"]["n"] == exam["overall"]["n"]
 
 
 @pytest.mark.parametrize(
     ("kind", "comparable"), [("char", True), ("wordpiece", False), ("unigram", True), ("word", False)]
 )
-def test_every_kind_of_tokenizer_makes_a_run(world: Path, kind: str, comparable: bool) -> None:
-    done("run", world, "--set", f"tokenizer.kind={kind}", "--set", "tokenizer.vocabulary=256")
-    measured = card(world)["validation"]
+def test_every_kind_of_tokenizer_makes_a_run(tmp_path: Path, kind: str, comparable: bool) -> None:
+    root = tiny_project(tmp_path / "tiny", texts=False)
+    rows = [json.dumps({"text": document.text}) for document in solar.documents(megabytes=0.1, seed=1)]
+    (root / "data" / "sources" / "rows.jsonl").write_text("\n".join(rows))
+    done("run", root, "--set", f"tokenizer.kind={kind}", "--set", "tokenizer.vocabulary=256")
+    measured = card(root)["validation"]
     assert (measured["bits_per_byte"] is not None) is comparable
     assert measured["perplexity"] > 1
-    done("complete", world, "--prompt", "Plutão", "--max-tokens", 3)
+    done("complete", root, "--prompt", "Plutão", "--max-tokens", 3)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -223,7 +221,7 @@ def wait_for_checkpoint(root: Path, process: "subprocess.Popen[str]", after: int
 
 def test_stopped_then_killed_then_finished_is_the_same_as_never_stopped(tmp_path: Path) -> None:
     whole, broken = tiny_project(tmp_path / "whole"), tiny_project(tmp_path / "broken")
-    options = ("--set", "base.steps=200", "--set", "base.checkpoint_minutes=0.001", "--set", "model.dropout=0.1")
+    options = ("--set", "base.steps=100", "--set", "base.checkpoint_minutes=0.0005", "--set", "model.dropout=0.1")
     assert in_a_process("run", whole, *options).status == 0
 
     stopped = start("run", broken, *options)
@@ -233,7 +231,7 @@ def test_stopped_then_killed_then_finished_is_the_same_as_never_stopped(tmp_path
     assert stopped.returncode == 130
     assert "everything is saved. The same command goes on from here." in said and "Traceback" not in said
     reached = int(checkpoints(broken / "runs/tiny-1/base/checkpoints")[-1].name.removeprefix("step-"))
-    assert f"Stopped at step {reached} of 200" in said
+    assert f"Stopped at step {reached} of 100" in said
 
     killed = start("run", broken, *options)
     wait_for_checkpoint(broken, killed, after=reached)

@@ -58,10 +58,11 @@ def test_the_version() -> None:
 
 
 def test_a_traceback_only_when_asked_for(tmp_path: Path) -> None:
-    plain = in_a_process("run", tmp_path)
+    wrong = ("new", tmp_path / "x", "--recipe", "nope")
+    plain = in_a_process(*wrong)
     assert plain.status == 1
-    assert plain.err == f"plutao: {tmp_path} has no plutao.toml: `plutao new {tmp_path}` makes a project.\n"
-    for words in (("run", tmp_path, "--debug"), ("--debug", "run", tmp_path)):
+    assert plain.err.startswith("plutao: There is no recipe 'nope'.") and plain.err.count("\n") == 1
+    for words in ((*wrong, "--debug"), ("--debug", *wrong)):
         debugged = in_a_process(*words)
         assert debugged.status == 1
         assert "Traceback" in debugged.err and "UserError" in debugged.err

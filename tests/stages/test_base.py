@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from commands import tiny_project
@@ -15,7 +16,9 @@ from plutao.project import Project, open_project
 from plutao.recipe import Recipe
 from plutao.stages import base
 from plutao.text.tokenizer import Tokenizer, train
+from plutao.train.device import Device
 from plutao.train.loop import Budget
+from plutao.train.parallel import World
 
 
 @pytest.fixture(scope="module")
@@ -38,14 +41,27 @@ def recipe(**base_settings: object) -> Recipe:
     return recipes.parse("", overrides=[f"base.{key}={value}" for key, value in base_settings.items()])
 
 
+class Shards:
+    """10,000 tokens to train on and 500 to measure with."""
+
+    def tokens(self, split: str = "train") -> int:
+        return {"train": 10_000, "validation": 500}[split]
+
+
 def test_the_length_is_what_the_recipe_says() -> None:
-    assert base.plan(recipe(steps=7), 10_000, 100, None) == Budget(steps=7)
-    assert base.plan(recipe(tokens=2_500), 10_000, 100, None) == Budget(steps=25)
-    assert base.plan(recipe(epochs=1.5), 10_000, 100, None) == Budget(steps=150)
-    assert base.plan(recipe(minutes=2), 10_000, 100, None) == Budget(seconds=120)
-    assert base.plan(recipe(), 10_000, 100, None) == Budget(steps=100)  # one epoch where nothing is said
-    assert base.plan(recipe(epochs=1), 10, 100, None) == Budget(steps=1)
-    assert base.plan(recipe(steps=7), 10_000, 100, 0.5) == Budget(seconds=30)  # the time left of --time
+    shards: Any = Shards()
+
+    def plan(left: float | None = None, **settings: object) -> Budget:
+        return base.plan(recipe(**settings), shards, 100, left)
+
+    assert plan(steps=7) == Budget(steps=7)
+    assert plan(tokens=2_500) == Budget(steps=25)
+    assert plan(epochs=1.5) == Budget(steps=150)
+    assert plan(tokens=1) == Budget(steps=1)
+    assert plan() == Budget(steps=100)  # one epoch where nothing is said
+    assert plan(minutes=2) == Budget(seconds=120)
+    # Of the time left of --time, measuring keeps its share: windows overlap by half, so every token is read twice.
+    assert plan(0.5, steps=7) == Budget(seconds=30, measured_tokens=1_000)
 
 
 def test_the_table_of_embeddings_has_a_multiple_of_64_rows(project: Project) -> None:
@@ -74,11 +90,20 @@ def test_what_can_not_be_is_refused_before_it_begins() -> None:
     base.check(recipes.parse(""))
 
 
-def test_a_micro_batch_makes_room(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("plutao.models.cost.available_memory", lambda: 2**30)
-    with pytest.raises(UserError, match="GiB"):
-        base.check(recipe(batch=512))
-    base.check(recipe(batch=512, micro_batch=2))
+def test_a_batch_that_does_not_fit_is_computed_in_even_shares(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in ("plutao.models.cost", "plutao.stages.base"):
+        monkeypatch.setattr(f"{module}.available_memory", lambda: 2**29)
+    device = Device("cpu", 0, "bf16", False, "a test")
+    shape = base.shape(recipe(), 8192)
+    whole = base.fitting(recipe(batch=8).base, shape, device, World())
+    shares = base.fitting(recipe(batch=480).base, shape, device, World())
+    assert whole.micro_batch == 8
+    assert shares.micro_batch is not None and 1 <= shares.micro_batch < 480 and 480 % shares.micro_batch == 0
+    base.check(recipe(batch=480))
+    with pytest.raises(UserError, match=r"Set base\.micro_batch to"):
+        base.check(recipe(batch=480, micro_batch=480))
 
 
 def test_the_quick_measure_sees_as_many_tokens_as_asked(
