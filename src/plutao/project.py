@@ -132,8 +132,10 @@ def start_run(project: Project, name: str, made_with: dict[str, str]) -> Project
 
 
 def next_name(project: Project) -> str:
+    """The recipe's name with a number that no folder has, not even one that is no whole run any more."""
     pattern = re.compile(rf"{re.escape(project.recipe.name)}-(\d+)")
-    numbers = [int(match[1]) for run in list_runs(project.root) if (match := pattern.fullmatch(run))]
+    names = [path.name for path in project.runs.iterdir()] if project.runs.is_dir() else []
+    numbers = [int(match[1]) for name in names if (match := pattern.fullmatch(name))]
     return f"{project.recipe.name}-{max(numbers, default=0) + 1}"
 
 
@@ -240,12 +242,13 @@ def resolve_model(spec: str | None, root: Path, stage: str | None = None) -> Pat
 
 
 def is_complete(stage_dir: Path, inputs: str) -> bool:
-    """Whether a stage is done, and from these very inputs."""
+    """Whether a stage is done, from these very inputs, and its files are there."""
     try:
         card = read_json(stage_dir / "stage.json")
     except UserError:
         return False
-    return isinstance(card, dict) and bool(card.get("complete")) and card.get("inputs") == inputs
+    done = isinstance(card, dict) and bool(card.get("complete")) and card.get("inputs") == inputs
+    return done and all((stage_dir / name).is_file() for name in card.get("files", []))
 
 
 def reuse_stage(project: Project, stage: str, inputs: str) -> str | None:

@@ -3,6 +3,7 @@
 import gzip
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -218,6 +219,36 @@ def test_a_damaged_stage_file_is_made_again(project: Path, content: str) -> None
     done("run", project, *QUICK)
     assert (run / "base" / "model.safetensors").read_bytes() == before
     assert json.loads((run / "report.json").read_text())["stages"]["base"]["steps"] == 2
+
+
+def test_a_lost_file_of_a_stage_is_made_again(project: Path) -> None:
+    done("run", project, *QUICK)
+    run = project / "runs" / "tiny-1"
+    before = (run / "base" / "model.safetensors").read_bytes()
+    (run / "base" / "model.safetensors").unlink()
+    (run / "tokenizer" / "tokenizer.json").unlink()
+    done("run", project, *QUICK)
+    assert (run / "base" / "model.safetensors").read_bytes() == before
+    done("complete", project, "--prompt", "the sun", "--max-tokens", 2)
+
+
+def test_a_folder_that_is_no_whole_run_is_never_replaced(project: Path) -> None:
+    done("run", project, *QUICK)
+    before = (project / "runs/tiny-1/base/model.safetensors").read_bytes()
+    (project / "runs/tiny-1/run.json").unlink()
+    assert "Run tiny-2: " in done("run", project, *QUICK).err
+    assert (project / "runs/tiny-1/base/model.safetensors").read_bytes() == before
+
+
+def test_damaged_shards_say_what_to_delete(project: Path) -> None:
+    done("run", project, *QUICK, "--stage", "tokenizer")
+    done("data", "build", project)
+    [description] = (project / "data" / "shards").rglob("train.json")
+    description.write_text("{")
+    shards = description.parent.parent
+    assert f"{description} is missing or damaged: delete {shards} and run" in refused("run", project, *QUICK)
+    shutil.rmtree(shards)
+    done("run", project, *QUICK)
 
 
 def test_other_damaged_files_are_named(project: Path) -> None:

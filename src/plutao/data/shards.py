@@ -62,7 +62,12 @@ class TokenShards:
 
     def __init__(self, folder: Path, split: str) -> None:
         """Raises UserError where the files are missing or not as long as their description says."""
-        self.info = ShardInfo(**read_json(folder / f"{split}.json"))
+        try:
+            self.info = ShardInfo(**read_json(folder / f"{split}.json"))
+        except (UserError, TypeError) as error:
+            raise UserError(
+                f"{folder / split}.json is missing or damaged: delete {folder.parent} and run `plutao data build` again."
+            ) from error
         self.tokens = map_file(folder / f"{split}.bin", self.info.dtype, self.info.tokens)
         self.starts = map_file(folder / f"{split}.starts.bin", "<u8", self.info.documents)
 

@@ -13,9 +13,9 @@ PACKAGES = ("torch", "numpy", "tokenizers", "safetensors")
 def write_card(folder: Path, stage: str, inputs: str, results: dict[str, Any]) -> None:
     """Marks a stage complete, with its results and the versions that made them."""
     versions = {"plutao": __version__, **{name: importlib.metadata.version(name) for name in PACKAGES}}
-    write_json(
-        folder / "stage.json", {"stage": stage, "inputs": inputs, "complete": True, "versions": versions, **results}
-    )
+    files = sorted(path.name for path in folder.iterdir() if path.is_file() and path.name != "stage.json")
+    made_of = {"stage": stage, "inputs": inputs, "complete": True, "files": files, "versions": versions}
+    write_json(folder / "stage.json", made_of | results)
 
 
 def read_card(folder: Path) -> dict[str, Any]:
