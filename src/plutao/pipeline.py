@@ -24,7 +24,7 @@ from plutao.stages.card import read_card
 from plutao.text.tokenizer import Tokenizer
 from plutao.train import parallel
 from plutao.train.parallel import World
-from plutao.train.progress import Silence, TerminalProgress, clock
+from plutao.train.progress import Silence, TerminalProgress, clock, transfer_bar
 
 Note = Callable[[str], None]
 
@@ -67,14 +67,14 @@ def run(
         with only_one(project):
             projects.sweep(project)
             check(project)
-            card, documents = text_in(project, note)
+            card, documents = text_in(project, note, console)
             project = projects.choose_run(project, card.fingerprint, name)
             write_json(project.run_dir / "card.json", card.as_json())
             note(f"Run {project.run}: {project.run_dir}")
             made = make_tokenizer(project, documents, card, note)
             if stage == "tokenizer":
                 return project
-            shards = make_shards(project, documents, made, note)
+            shards = make_shards(project, documents, made, note, console)
             inputs = base.inputs(project, made, card.fingerprint)
             there = base_is_there(project, inputs, note)
             tell_others(None if there else project.run, world)
@@ -99,10 +99,13 @@ def check(project: Project) -> None:
     ensure(project.recipe.data, project.root)
 
 
-def text_in(project: Project, note: Note) -> tuple[DataCard, Path]:
+def text_in(project: Project, note: Note, console: Console | None = None) -> tuple[DataCard, Path]:
     """The documents of all sources, split into training and validation; reused where nothing changed."""
     started = time.perf_counter()
-    card = build_documents(project.recipe.data, project.recipe.seed, project.root, project.data / "documents")
+    with transfer_bar(console, "text") as progress:
+        card = build_documents(
+            project.recipe.data, project.recipe.seed, project.root, project.data / "documents", progress
+        )
     count = sum(source.documents for source in card.sources.values())
     note(f"Text: {count:,} documents, {card.bytes / 1e6:,.1f} MB, in {clock(time.perf_counter() - started)}.")
     return card, card.folder
@@ -118,9 +121,12 @@ def make_tokenizer(project: Project, documents: Path, card: DataCard, note: Note
     return tokenizer.run(project, documents, inputs, note)
 
 
-def make_shards(project: Project, documents: Path, made: Tokenizer, note: Note) -> ShardIndex:
+def make_shards(
+    project: Project, documents: Path, made: Tokenizer, note: Note, console: Console | None = None
+) -> ShardIndex:
     started = time.perf_counter()
-    shards = build_shards(documents, made, project.data / "shards")
+    with transfer_bar(console, "tokens") as progress:
+        shards = build_shards(documents, made, project.data / "shards", progress)
     note(f"Tokens: {shards.tokens():,} to train on, in {clock(time.perf_counter() - started)}.")
     return shards
 

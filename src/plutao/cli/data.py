@@ -1,8 +1,6 @@
 """`plutao data`: sources in, clean shards out, what is in them, open corpora by name."""
 
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -12,8 +10,6 @@ import typer
 from plutao.errors import UserError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from plutao.data.card import DataCard
     from plutao.data.matrix import Matrix
     from plutao.data.settings import Source
@@ -164,18 +160,24 @@ def build(
 
 
 def build_card(project: "Project") -> "DataCard":
-    from plutao.data.documents import build_documents
+    from rich.console import Console
 
-    with progress_bar("documents") as progress:
+    from plutao.data.documents import build_documents
+    from plutao.train.progress import transfer_bar
+
+    with transfer_bar(Console(stderr=True), "documents") as progress:
         return build_documents(
             project.recipe.data, project.recipe.seed, project.root, project.data / "documents", progress
         )
 
 
 def build_tokens(project: "Project", card: "DataCard", tokenizer: "Tokenizer") -> "ShardIndex":
-    from plutao.data.shards import build_shards
+    from rich.console import Console
 
-    with progress_bar("tokens") as progress:
+    from plutao.data.shards import build_shards
+    from plutao.train.progress import transfer_bar
+
+    with transfer_bar(Console(stderr=True), "tokens") as progress:
         return build_shards(card.folder, tokenizer, project.data / "shards", progress)
 
 
@@ -227,18 +229,6 @@ def print_card(card: "DataCard", shards: "ShardIndex | None") -> None:
 def shares(parts: dict[str, float]) -> str:
     """`pt 75%, en 25%`; the name alone where there is one."""
     return next(iter(parts)) if len(parts) == 1 else ", ".join(f"{name} {share:.0%}" for name, share in parts.items())
-
-
-@contextmanager
-def progress_bar(title: str) -> "Iterator[Callable[[int, int], None]]":
-    """A bar on stderr with the time left; a function that moves it."""
-    from rich.console import Console
-    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(title, total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total or None)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -348,7 +338,10 @@ def get(
     as_json: AsJson = False,
 ) -> None:
     """Fetch open corpora into the project's data/corpora, checked by SHA-256; without names, list them."""
+    from rich.console import Console
+
     from plutao.data import catalogue
+    from plutao.train.progress import transfer_bar
 
     names = arguments or []
     root = Path()
@@ -359,7 +352,7 @@ def get(
         return
     fetched = {}
     for name in names:
-        with progress_bar(name) as progress:
+        with transfer_bar(Console(stderr=True), name) as progress:
             fetched[name] = str(catalogue.get(name, root, progress))
     print(json.dumps(fetched) if as_json else "\n".join(f"{name}: {path}" for name, path in fetched.items()))
 

@@ -243,6 +243,7 @@ class Training:
             return
         state = {
             "steps": self.steps,
+            "micro_batch": self.settings.micro_batch,
             "tokens": self.tokens,
             "seconds": self.elapsed,
             "stepping": self.stepping,
@@ -272,6 +273,8 @@ class Training:
         self.tokens, self.seconds = found.state["tokens"], found.state["seconds"]
         self.stepping, self.losses = found.state["stepping"], found.state["losses"]
         self.resumed_at = found.step
+        # Other pieces add up in another order: the last bit of the weights would depend on how much memory is free today.
+        self.settings = self.settings.model_copy(update={"micro_batch": found.state["micro_batch"]})
         if self.lines:
             self.lines.cut(found.state["metrics_size"])
         self.progress.note(f"Resumed at step {self.step:,} of {self.steps:,}.")
@@ -338,7 +341,7 @@ def run_to_end(training: Training, budget: Budget, evaluate: Evaluate | None, sa
             raise UserError(diverged(training))
         if shares.replan_due(training.step / training.steps):
             training.replan(budget, since)
-        left = (training.steps - training.step) * training.elapsed / training.step
+        left = (training.steps - training.step) * training.stepping / training.step
         training.progress.update(
             training.step, training.steps, training.losses[-1] if training.losses else math.nan, training.speed, left
         )

@@ -1,11 +1,14 @@
 """What a person sees while a model trains: one live line on a terminal, a line every few seconds elsewhere."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Protocol
 
 from rich.console import Console
 from rich.live import Live
+from rich.progress import BarColumn, DownloadColumn, TextColumn, TimeRemainingColumn
+from rich.progress import Progress as ProgressBar
 from rich.table import Table
 from rich.text import Text
 
@@ -64,6 +67,18 @@ class TerminalProgress:
     def close(self) -> None:
         if self.live is not None:
             self.live.stop()
+
+
+@contextmanager
+def transfer_bar(console: Console | None, title: str) -> Iterator[Callable[[int, int], None]]:
+    """A bar for work counted in bytes, with the time left; gives the function that moves it, to (done, in all)."""
+    if console is None or not console.is_terminal:
+        yield lambda done, total: None
+        return
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
+    with ProgressBar(*columns, console=console, transient=True) as shown:
+        task = shown.add_task(title, total=None)
+        yield lambda done, total: shown.update(task, completed=done, total=total or None)
 
 
 class Silence:
