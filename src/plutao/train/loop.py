@@ -104,11 +104,13 @@ class Training:
         self.step = self.tokens = 0
         self.seconds = self.stepping = 0.0
         self.losses: list[float] = []
+        self.looks: list[float] = []  # seconds each validation and each sample took
         self.last_logged = -math.inf
         self.stop: str | None = None
         self.lines = JsonLines(out / "metrics.jsonl") if world.first else None
         self.sinks: list[Sink] = [self.lines, *extra_sinks(settings.sinks, out)] if self.lines else []
         self.resumed_at: int | None = None
+        self.since: float | None = None  # when this process began to train
 
     # ------------------------------------------------------------------------------------------------------- one step
 
@@ -194,15 +196,16 @@ class Training:
         middle = sorted(times[2:])[steps // 2]
         return parallel.largest(middle, self.world, self.device.place), tokens
 
-    def replan(self, budget: Budget, since: float) -> None:
-        """Keeps a promise made in minutes on a machine whose speed changes: more or fewer steps for the time that is left."""
+    def replan(self, budget: Budget, looks_left: int) -> None:
+        """Keeps a promise made in minutes on a machine whose speed changes: more or fewer steps for the time that is left.
+
+        `looks_left` validations and samples are still to come; each is taken to last as those before did.
+        """
         if budget.seconds is None or self.step == 0:
             return
-        used = self.seconds + time.perf_counter() - since
-        per_step = used / self.step  # stepping, and what looking and saving take, spread over the steps
-        self.steps = self.agreed(
-            self.step + round((budget.for_training(self.speed) - used) / per_step), at_least=self.step
-        )
+        looking = looks_left * sum(self.looks) / max(len(self.looks), 1)
+        left = budget.for_training(self.speed) - self.elapsed - looking
+        self.steps = self.agreed(self.step + round(left * self.step / self.stepping), at_least=self.step)
 
     def agreed(self, steps: float, at_least: int) -> int:
         """A number of steps that all processes count to, though their clocks differ."""
@@ -219,11 +222,11 @@ class Training:
     def elapsed(self) -> float:
         return self.seconds + (time.perf_counter() - self.since if self.since is not None else 0.0)
 
-    since: float | None = None  # when this process began to train
-
     def look(self, evaluate: Evaluate | None, sample: Sample | None, shares: "Shares") -> None:
         """Validation and samples, where they are due; compiled code stays out, for their shapes are others."""
         done = self.step / self.steps
+        started = time.perf_counter()
+        before = len(shares.validations) + len(shares.samples)
         self.model.eval()
         if evaluate is not None and shares.validation_due(done):
             with without_compiling(self.device):
@@ -234,6 +237,8 @@ class Training:
             self.write({"samples": samples})
             self.progress.samples(self.step, samples)
         self.model.train()
+        if len(shares.validations) + len(shares.samples) < before:
+            self.looks.append(time.perf_counter() - started)
 
     # ---------------------------------------------------------------------------------------------------------- saving
 
@@ -330,7 +335,7 @@ def run_to_end(training: Training, budget: Budget, evaluate: Evaluate | None, sa
     """The loop itself."""
     if not training.steps:
         training.plan(budget)
-    training.since = since = time.perf_counter()
+    training.since = time.perf_counter()
     shares = Shares(training.settings, start=training.step / training.steps, fresh=training.resumed_at is None)
     training.look(evaluate, sample, shares)
     saved = time.perf_counter()
@@ -340,7 +345,7 @@ def run_to_end(training: Training, budget: Budget, evaluate: Evaluate | None, sa
             training.save()
             raise UserError(diverged(training))
         if shares.replan_due(training.step / training.steps):
-            training.replan(budget, since)
+            training.replan(budget, len(shares.validations) + len(shares.samples))
         left = (training.steps - training.step) * training.stepping / training.step
         training.progress.update(
             training.step, training.steps, training.losses[-1] if training.losses else math.nan, training.speed, left
