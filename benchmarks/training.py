@@ -67,7 +67,7 @@ def our_step(config: DecoderConfig, batch: Batch) -> Step:
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step(1.0)
         optimizer.zero_grad()
-        return float(loss)
+        return float(loss.detach())
 
     return step
 
