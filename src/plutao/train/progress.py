@@ -56,7 +56,9 @@ class TerminalProgress:
         """What the model writes now, a line each: the prompt, then its own words."""
         self.note(f"After {step:,} steps it writes:" if step else "Before training it writes:")
         for sample in samples:
-            line = Text("  ") + Text(on_one_line(sample["prompt"]), style="dim") + Text(on_one_line(sample["text"]))
+            line = (
+                Text("  ") + Text(on_one_line(sample["prompt"]) + "▸", style="dim") + Text(on_one_line(sample["text"]))
+            )
             line.truncate(min(self.console.width, SAMPLE_WIDTH), overflow="ellipsis")
             self.console.print(line)
 
