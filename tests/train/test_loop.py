@@ -229,7 +229,7 @@ def test_two_processes_train_as_one(tmp_path: Path) -> None:
     script.write_text(
         textwrap.dedent(
             """
-            import sys
+            import os, sys
             from pathlib import Path
             import torch
             torch.set_num_threads(1)
@@ -246,6 +246,8 @@ def test_two_processes_train_as_one(tmp_path: Path) -> None:
             if world.first:
                 torch.save([trained.loss, trained.tokens, model.state_dict()], sys.argv[2])
             parallel.leave(world)
+            sys.stdout.flush()
+            os._exit(0)  # as the command line does
             """
         )
     )

@@ -69,7 +69,21 @@ def main() -> None:
     if "--version" in arguments[:1]:
         print(__version__)
         return
-    sys.exit(guarded(lambda: build(arguments)(args=arguments), debug="--debug" in sys.argv))
+    try:
+        sys.exit(guarded(lambda: build(arguments)(args=arguments), debug="--debug" in sys.argv))
+    except SystemExit as done:
+        if "TORCHELASTIC_RUN_ID" in os.environ:  # under torchrun
+            leave_at_once(done)
+        raise
+
+
+def leave_at_once(done: SystemExit) -> None:
+    """Ends the process without the interpreter's own clearing up, in which threads that the group of processes leaves
+    behind may abort ("terminate called without an active exception"), and torchrun then stops the others for it.
+    """
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(done.code if isinstance(done.code, int) else int(done.code is not None))
 
 
 def guarded(command: Callable[[], object], debug: bool) -> int:
