@@ -1,8 +1,10 @@
-"""What every world offers: documents to learn from, and an exam to be graded by."""
+"""What every world offers: documents and dialogues to learn from, questions to be graded by, and simulated labellers."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
+
+from plutao.text.chat import Messages
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +32,60 @@ class ExamItem:
     choices: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class Dialogue:
+    """A conversation to learn from; it ends with the assistant. `kind` is what it is about (fact, arithmetic, refusal…)."""
+
+    messages: Messages
+    id: str
+    language: str
+    kind: str
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """A conversation that waits for the assistant's answer, and what a right answer is."""
+
+    id: str
+    task: str
+    language: str
+    """Of the answer that is due."""
+    messages: Messages
+    """They end with the user."""
+    behaviour: Literal["answer", "unknown", "refuse"] = "answer"
+    """What is due: an answer, honest ignorance, or a polite refusal."""
+    answers: tuple[str, ...] = ()
+    """Words one of which a right answer holds; empty where `behaviour` alone says what is right."""
+    choices: tuple[str, ...] = ()
+    """What a right answer must not name: the other answers that the form of the question allows."""
+    ideal: str = ""
+    """A demonstration: an answer with full marks."""
+
+
+@dataclass(frozen=True, slots=True)
+class Grade:
+    """An answer judged by the world's written rule."""
+
+    right: bool
+    score: float
+    """Between 0 and 1: the weighted parts."""
+    parts: dict[str, float]
+    """Each part of the rule, between 0 and 1: true, complete, on_question, language, brief, polite, honest."""
+
+
+class Labeller(Protocol):
+    """A simulated person who ranks answers by a written rule, and errs."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def rule(self) -> str: ...
+
+    def rank(self, question: Question, answers: Sequence[str], seed: int) -> tuple[int, ...]:
+        """1 for the best answer; equal ranks are ties."""
+        ...
+
+
 class World(Protocol):
     """An embedded closed world."""
 
@@ -41,4 +97,12 @@ class World(Protocol):
     def license(self) -> str: ...
     def documents(self, megabytes: float, seed: int) -> Iterator[WorldDocument]: ...
     def exam(self, seed: int = 1) -> list[ExamItem]: ...
+    @property
+    def labellers(self) -> "tuple[Labeller, ...]": ...
+    def dialogues(self, count: int, seed: int) -> Iterator[Dialogue]: ...
+    def questions(
+        self, split: Literal["train", "validation", "exam"], count: int | None = None, seed: int = 1
+    ) -> list[Question]: ...
+    def grade(self, question: Question, answer: str) -> Grade: ...
+    def distractors(self, question: Question, seed: int) -> list[str]: ...
     def describe(self) -> dict[str, Any]: ...
