@@ -16,8 +16,8 @@ from plutao.project import Project, open_project
 from plutao.recipe import Recipe
 from plutao.stages import base
 from plutao.text.tokenizer import Tokenizer, train
+from plutao.train.budget import Budget
 from plutao.train.device import Device
-from plutao.train.loop import Budget
 from plutao.train.parallel import World
 
 

@@ -17,8 +17,9 @@ from toys import CPU, Counting, tiny_model, train
 from plutao.errors import Interrupted, UserError
 from plutao.recipe import OptimizerSettings, TrainSettings
 from plutao.train import checkpoint
+from plutao.train.budget import Budget
 from plutao.train.device import Device
-from plutao.train.loop import Budget, fit
+from plutao.train.loop import fit
 from plutao.train.objectives import next_token
 
 
@@ -236,7 +237,8 @@ def test_two_processes_train_as_one(tmp_path: Path) -> None:
             from toys import CPU, Counting, tiny_model
             from plutao.recipe import TrainSettings
             from plutao.train import parallel
-            from plutao.train.loop import Budget, fit
+            from plutao.train.budget import Budget
+            from plutao.train.loop import fit
             from plutao.train.objectives import next_token
             world = parallel.join()
             model = tiny_model(seed=world.rank)  # only the first one's weights count

@@ -10,8 +10,9 @@ from plutao.data.pack import Batch
 from plutao.models.decoder import Decoder
 from plutao.models.presets import decoder_config
 from plutao.recipe import TrainSettings
+from plutao.train.budget import Budget
 from plutao.train.device import Device
-from plutao.train.loop import Budget, Trained, fit
+from plutao.train.loop import Trained, fit
 from plutao.train.objectives import next_token
 
 CPU = Device("cpu", 0, "fp32", False, "a test")

@@ -28,7 +28,8 @@ from plutao.recipe import Recipe, TrainSettings
 from plutao.stages.card import write_card
 from plutao.text.tokenizer import Tokenizer
 from plutao.train import device as devices
-from plutao.train.loop import Budget, Evaluate, Sample, Trained, fit, without_compiling
+from plutao.train.budget import Budget
+from plutao.train.loop import Evaluate, Sample, Trained, fit, without_compiling
 from plutao.train.objectives import next_token
 from plutao.train.parallel import World
 from plutao.train.progress import Progress

@@ -20,6 +20,7 @@ from torch import nn
 from plutao.errors import Interrupted, UserError
 from plutao.recipe import TrainSettings
 from plutao.train import checkpoint, parallel
+from plutao.train.budget import Budget, Shares, plan, replan
 from plutao.train.device import Device
 from plutao.train.guard import Guard
 from plutao.train.metrics import JsonLines, Sink, extra_sinks
@@ -30,7 +31,6 @@ from plutao.train.progress import Progress, Silence
 from plutao.train.schedule import rate
 
 LOG_SECONDS = 1.0  # between lines of metrics.jsonl, at the least
-REPLAN = 0.05  # a training limited by time looks at its clock after each such share of its steps
 
 
 class Batches(Protocol):
@@ -64,21 +64,6 @@ class Trained:
     """Mean training loss of the last tenth of the steps, in nats."""
     skipped: int
     """Steps the guard skipped."""
-
-
-@dataclass
-class Budget:
-    """How long to train: a number of steps, or seconds of wall time."""
-
-    steps: int | None = None
-    seconds: float | None = None
-    measured_tokens: int = 0
-    """Tokens that are only read afterwards, to measure the model: their time is taken off `seconds`."""
-
-    def for_training(self, tokens_per_second: float) -> float:
-        """The seconds left to training by a machine that trains at this speed; reading alone is about three times as fast."""
-        assert self.seconds is not None
-        return self.seconds - (self.measured_tokens / (3 * tokens_per_second) if tokens_per_second else 0.0)
 
 
 class Training:
@@ -158,59 +143,6 @@ class Training:
         """Tokens per second of stepping so far."""
         return self.tokens / self.stepping if self.stepping else 0.0
 
-    # ------------------------------------------------------------------------------------------------- time and length
-
-    def plan(self, budget: Budget) -> None:
-        """Fixes the number of steps; where only the time is given, by trying the speed and undoing what was tried."""
-        if budget.steps is not None:
-            self.steps = budget.steps
-            return
-        assert budget.seconds is not None
-        started = time.perf_counter()
-        step_seconds, tokens = self.try_speed()
-        self.seconds += time.perf_counter() - started
-        seconds = budget.for_training(tokens / step_seconds)
-        self.steps = self.agreed((seconds - self.seconds) / step_seconds, at_least=1)
-        self.write({"event": f"{self.steps} steps of {step_seconds:.3f} s fit into {seconds:.0f} s"})
-
-    def try_speed(self, steps: int = 6) -> tuple[float, int]:
-        """Seconds a step takes here, all processes agreeing, and its tokens; weights, batches and random numbers end as
-        they began.
-        """
-        weights = {name: tensor.detach().clone() for name, tensor in self.model.state_dict().items()}
-        batches, random = self.batches.state_dict(), torch.get_rng_state()
-        times = []
-        self.steps, guard, self.guard = 10**9, self.guard, Guard()
-        for _ in range(2 + steps):  # the first two compile and warm up
-            started = time.perf_counter()
-            _, tokens = self.accumulate()
-            parallel.sum_gradients(self.parameters, self.world)
-            self.optimizer.step(0.0)
-            self.optimizer.zero_grad()
-            times.append(time.perf_counter() - started)
-        self.model.load_state_dict(weights)
-        self.batches.load_state_dict(batches)
-        torch.set_rng_state(random)
-        self.optimizer = Optimizers(self.model, self.settings.optimizer, self.device.kind)
-        self.guard, self.steps = guard, 0
-        middle = sorted(times[2:])[steps // 2]
-        return parallel.largest(middle, self.world, self.device.place), tokens
-
-    def replan(self, budget: Budget, looks_left: int) -> None:
-        """Keeps a promise made in minutes on a machine whose speed changes: more or fewer steps for the time that is left.
-
-        `looks_left` validations and samples are still to come; each is taken to last as those before did.
-        """
-        if budget.seconds is None or self.step == 0:
-            return
-        looking = looks_left * sum(self.looks) / max(len(self.looks), 1)
-        left = budget.for_training(self.speed) - self.elapsed - looking
-        self.steps = self.agreed(self.step + round(left * self.step / self.stepping), at_least=self.step)
-
-    def agreed(self, steps: float, at_least: int) -> int:
-        """A number of steps that all processes count to, though their clocks differ."""
-        return int(parallel.largest(max(float(at_least), steps), self.world, self.device.place))
-
     # --------------------------------------------------------------------------------------------------------- looking
 
     def write(self, line: dict[str, Any]) -> None:
@@ -222,7 +154,7 @@ class Training:
     def elapsed(self) -> float:
         return self.seconds + (time.perf_counter() - self.since if self.since is not None else 0.0)
 
-    def look(self, evaluate: Evaluate | None, sample: Sample | None, shares: "Shares") -> None:
+    def look(self, evaluate: Evaluate | None, sample: Sample | None, shares: Shares) -> None:
         """Validation and samples, where they are due; compiled code stays out, for their shapes are others."""
         done = self.step / self.steps
         started = time.perf_counter()
@@ -334,7 +266,7 @@ def fit(
 def run_to_end(training: Training, budget: Budget, evaluate: Evaluate | None, sample: Sample | None) -> None:
     """The loop itself."""
     if not training.steps:
-        training.plan(budget)
+        plan(training, budget)
     training.since = time.perf_counter()
     shares = Shares(training.settings, start=training.step / training.steps, fresh=training.resumed_at is None)
     training.look(evaluate, sample, shares)
@@ -345,7 +277,7 @@ def run_to_end(training: Training, budget: Budget, evaluate: Evaluate | None, sa
             training.save()
             raise UserError(diverged(training))
         if shares.replan_due(training.step / training.steps):
-            training.replan(budget, len(shares.validations) + len(shares.samples))
+            replan(training, budget, len(shares.validations) + len(shares.samples))
         left = (training.steps - training.step) * training.stepping / training.step
         training.progress.update(
             training.step, training.steps, training.losses[-1] if training.losses else math.nan, training.speed, left
@@ -378,33 +310,6 @@ def diverged(training: Training) -> str:
         "that would do harm (metrics.jsonl lists them). "
         f"Lower base.optimizer.learning_rate to {lower:.1g} and matrix_learning_rate likewise, or raise the warm-up."
     )
-
-
-class Shares:
-    """Which looks are due at which share of the training."""
-
-    def __init__(self, settings: TrainSettings, start: float, fresh: bool) -> None:
-        validations = [(number + 1) / (settings.evaluate + 1) for number in range(settings.evaluate)]
-        self.validations = [share for share in validations if share > start or fresh]
-        self.samples = [share for share in sorted(settings.sample_at) if share > start or fresh]
-        self.replans = [share for k in range(1, round(1 / REPLAN)) if (share := k * REPLAN) > start]
-
-    def validation_due(self, done: float) -> bool:
-        return take(self.validations, done)
-
-    def samples_due(self, done: float) -> bool:
-        return take(self.samples, done)
-
-    def replan_due(self, done: float) -> bool:
-        return take(self.replans, done)
-
-
-def take(shares: list[float], done: float) -> bool:
-    """Whether one of the ascending `shares` is reached; those reached are removed."""
-    due = bool(shares) and done >= shares[0] - 1e-9
-    while shares and done >= shares[0] - 1e-9:
-        shares.pop(0)
-    return due
 
 
 def compile_blocks(model: nn.Module) -> None:

@@ -1,0 +1,116 @@
+"""How long a training is: steps, or seconds that a machine of changing speed turns into steps; and when to look on the way."""
+
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+
+from plutao.recipe import TrainSettings
+from plutao.train import parallel
+from plutao.train.guard import Guard
+from plutao.train.optimizer import Optimizers
+
+if TYPE_CHECKING:
+    from plutao.train.loop import Training
+
+REPLAN = 0.05  # a training limited by time looks at its clock after each such share of its steps
+
+
+@dataclass
+class Budget:
+    """How long to train: a number of steps, or seconds of wall time."""
+
+    steps: int | None = None
+    seconds: float | None = None
+    measured_tokens: int = 0
+    """Tokens that are only read afterwards, to measure the model: their time is taken off `seconds`."""
+
+    def for_training(self, tokens_per_second: float) -> float:
+        """The seconds left to training by a machine that trains at this speed; reading alone is about three times as fast."""
+        assert self.seconds is not None
+        return self.seconds - (self.measured_tokens / (3 * tokens_per_second) if tokens_per_second else 0.0)
+
+
+def plan(training: "Training", budget: Budget) -> None:
+    """Fixes the number of steps; where only the time is given, by trying the speed and undoing what was tried."""
+    if budget.steps is not None:
+        training.steps = budget.steps
+        return
+    assert budget.seconds is not None
+    started = time.perf_counter()
+    step_seconds, tokens = try_speed(training)
+    training.seconds += time.perf_counter() - started
+    seconds = budget.for_training(tokens / step_seconds)
+    training.steps = agreed(training, (seconds - training.seconds) / step_seconds, at_least=1)
+    training.write({"event": f"{training.steps} steps of {step_seconds:.3f} s fit into {seconds:.0f} s"})
+
+
+def try_speed(training: "Training", steps: int = 6) -> tuple[float, int]:
+    """Seconds a step takes here, all processes agreeing, and its tokens; weights, batches and random numbers end as
+    they began.
+    """
+    weights = {name: tensor.detach().clone() for name, tensor in training.model.state_dict().items()}
+    batches, random = training.batches.state_dict(), torch.get_rng_state()
+    times = []
+    training.steps, guard, training.guard = 10**9, training.guard, Guard()
+    for _ in range(2 + steps):  # the first two compile and warm up
+        started = time.perf_counter()
+        _, tokens = training.accumulate()
+        parallel.sum_gradients(training.parameters, training.world)
+        training.optimizer.step(0.0)
+        training.optimizer.zero_grad()
+        times.append(time.perf_counter() - started)
+    training.model.load_state_dict(weights)
+    training.batches.load_state_dict(batches)
+    torch.set_rng_state(random)
+    training.optimizer = Optimizers(training.model, training.settings.optimizer, training.device.kind)
+    training.guard, training.steps = guard, 0
+    middle = sorted(times[2:])[steps // 2]
+    return parallel.largest(middle, training.world, training.device.place), tokens
+
+
+def replan(training: "Training", budget: Budget, looks_left: int) -> None:
+    """Keeps a promise made in minutes on a machine whose speed changes: more or fewer steps for the time that is left.
+
+    `looks_left` validations and samples are still to come; each is taken to last as those before did.
+    """
+    if budget.seconds is None or training.step == 0:
+        return
+    looking = looks_left * sum(training.looks) / max(len(training.looks), 1)
+    left = budget.for_training(training.speed) - training.elapsed - looking
+    training.steps = agreed(
+        training, training.step + round(left * training.step / training.stepping), at_least=training.step
+    )
+
+
+def agreed(training: "Training", steps: float, at_least: int) -> int:
+    """A number of steps that all processes count to, though their clocks differ."""
+    return int(parallel.largest(max(float(at_least), steps), training.world, training.device.place))
+
+
+class Shares:
+    """Which looks are due at which share of the training."""
+
+    def __init__(self, settings: TrainSettings, start: float, fresh: bool) -> None:
+        validations = [(number + 1) / (settings.evaluate + 1) for number in range(settings.evaluate)]
+        self.validations = [share for share in validations if share > start or fresh]
+        self.samples = [share for share in sorted(settings.sample_at) if share > start or fresh]
+        self.replans = [share for k in range(1, round(1 / REPLAN)) if (share := k * REPLAN) > start]
+
+    def validation_due(self, done: float) -> bool:
+        return take(self.validations, done)
+
+    def samples_due(self, done: float) -> bool:
+        return take(self.samples, done)
+
+    def replan_due(self, done: float) -> bool:
+        return take(self.replans, done)
+
+
+def take(shares: list[float], done: float) -> bool:
+    """Whether one of the ascending `shares` is reached; those reached are removed."""
+    due = bool(shares) and done >= shares[0] - 1e-9
+    while shares and done >= shares[0] - 1e-9:
+        shares.pop(0)
+    return due
