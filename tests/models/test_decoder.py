@@ -139,3 +139,22 @@ def test_blocks_compile_once_for_all_layers_and_batch_shapes() -> None:
     assert counter.frame_count <= 2, "one graph for the first shape, one for all other shapes"
     model(some_tokens(1, 4), GrowingCache())
     assert counter.frame_count <= 2, "a cache compiles nothing"
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_texts_packed_into_a_row_are_read_as_if_each_were_alone(dtype: torch.dtype) -> None:
+    torch.manual_seed(0)
+    model = Decoder(decoder_config("plutao-1m", vocabulary=128, context=32)).to(dtype)
+    for parameter in model.parameters():
+        torch.nn.init.normal_(parameter, 1.0 if parameter.ndim == 1 else 0.0, 0.1)
+    texts = [torch.randint(128, (length,)) for length in (7, 12, 5)]
+    row = torch.cat([*texts, torch.zeros(8, dtype=torch.long)]).unsqueeze(0)
+    segments = torch.tensor([[1] * 7 + [2] * 12 + [3] * 5 + [0] * 8])
+    packed = model(row, segments=segments)[0, :24]
+    alone = torch.cat([model(text.unsqueeze(0))[0] for text in texts])
+    assert torch.allclose(packed.float(), alone.float(), atol=1e-5 if dtype == torch.float32 else 0.2)
+    changed = row.clone()
+    changed[0, :7] = 5
+    again = model(changed, segments=segments)[0, :24]
+    assert torch.equal(again[7:], packed[7:])
+    assert not torch.equal(again[:7], packed[:7])

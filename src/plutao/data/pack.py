@@ -59,6 +59,34 @@ class Batch:
 
 
 @dataclass(frozen=True)
+class PackedBatch:
+    """Rows that hold several texts, one after the other: `segments[b, t]` numbers the text (from 1; 0 is padding) that
+    a token belongs to; tokens see only their own text. `targets` as in `Batch`: none reaches over a text's end.
+    """
+
+    tokens: Int[Tensor, "B T"]
+    targets: Int[Tensor, "B T"]
+    segments: Int[Tensor, "B T"]
+
+    @property
+    def weight(self) -> int:
+        """How many targets are learned."""
+        return int((self.targets != NOT_LEARNED).sum())
+
+    @property
+    def rows(self) -> int:
+        return len(self.tokens)
+
+    def split(self, rows: int) -> list["PackedBatch"]:
+        """Pieces of at most `rows` rows."""
+        parts = (torch.split(part, rows) for part in (self.tokens, self.targets, self.segments))
+        return [PackedBatch(*piece) for piece in zip(*parts, strict=True)]
+
+    def to(self, device: torch.device) -> "PackedBatch":
+        return PackedBatch(*(part.to(device, non_blocking=True) for part in vars(self).values()))
+
+
+@dataclass(frozen=True)
 class MixtureRow:
     """One line of the book's Figure 72."""
 

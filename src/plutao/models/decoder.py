@@ -9,7 +9,7 @@ from typing import Literal
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from plutao.models.parts import (
@@ -21,6 +21,7 @@ from plutao.models.parts import (
     RotaryPositions,
     Rotation,
     make_norm,
+    within_segments,
 )
 
 __all__ = ["Block", "Decoder", "DecoderConfig", "KeyValueCache"]
@@ -112,8 +113,9 @@ class Block(nn.Module):
         rotation: Rotation | None,
         cache: KeyValueCache | None = None,
         layer: int = 0,
+        mask: Bool[Tensor, "B 1 T T"] | None = None,
     ) -> Float[Tensor, "B T D"]:
-        x = x + self.drop(self.attention(self.attention_norm(x), rotation, cache, layer))
+        x = x + self.drop(self.attention(self.attention_norm(x), rotation, cache, layer, mask))
         return x + self.drop(self.feed_forward(self.feed_forward_norm(x)))
 
     def drop(self, x: Float[Tensor, "B T D"]) -> Float[Tensor, "B T D"]:
@@ -141,21 +143,32 @@ class Decoder(nn.Module):
         tokens: Int[Tensor, "B T"],
         cache: KeyValueCache | None = None,
         positions: Int[Tensor, "B T"] | None = None,
+        segments: Int[Tensor, "B T"] | None = None,
     ) -> Float[Tensor, "B T V"]:
         """The logits of the token after each position.
 
         `positions` counts from 0 in each row and defaults to 0, 1, 2 …; with a cache, tokens follow those it holds.
+        `segments` as in `hidden`.
         """
-        return self.logits(self.hidden(tokens, cache, positions))
+        return self.logits(self.hidden(tokens, cache, positions, segments))
 
     def hidden(
         self,
         tokens: Int[Tensor, "B T"],
         cache: KeyValueCache | None = None,
         positions: Int[Tensor, "B T"] | None = None,
+        segments: Int[Tensor, "B T"] | None = None,
     ) -> Float[Tensor, "B T D"]:
-        """The residual stream after the last norm: what the output layer reads."""
+        """The residual stream after the last norm: what the output layer reads.
+
+        `segments`, for rows that hold several texts: each text is a run of one number of its own; tokens see only their
+        own text, in which positions start at 0. Not together with a cache or positions.
+        """
         length = tokens.shape[1]
+        mask = None
+        if segments is not None:
+            assert cache is None and positions is None, "segments bring their own positions and mask"
+            positions, mask = within_segments(segments)
         assert length <= self.config.context, f"{length} tokens do not fit a context of {self.config.context}"
         x = self.embedding(tokens)
         if self.position_embedding is not None:
@@ -166,7 +179,7 @@ class Decoder(nn.Module):
         rotation = None if self.rotary is None else self.rotary(length, positions, computing_dtype(x))
         for layer, block in enumerate(self.blocks):
             if cache is None:
-                x = block(x, rotation)
+                x = block(x, rotation) if mask is None else block(x, rotation, None, 0, mask)
             else:
                 # Around __call__, so that a block compiled for training is not compiled again for each cache.
                 x = block.forward(x, rotation, cache, layer)

@@ -122,8 +122,11 @@ class Attention(nn.Module):
         rotation: Rotation | None,
         cache: KeyValueCache | None = None,
         layer: int = 0,
+        mask: Bool[Tensor, "B 1 T T"] | None = None,
     ) -> Float[Tensor, "B T D"]:
-        """`layer` is where `cache` keeps these keys and values; without a cache each position sees those before it."""
+        """`layer` is where `cache` keeps these keys and values; without a cache each position sees those before it, or
+        those that `mask` allows (True).
+        """
         queries = self.query(x).unflatten(-1, (-1, self.head_width))
         keys = self.key(x).unflatten(-1, (-1, self.head_width))
         values = self.value(x).unflatten(-1, (-1, self.head_width)).transpose(1, 2)
@@ -136,9 +139,11 @@ class Attention(nn.Module):
             keys, values, mask = cache.update(layer, keys, values)
             mixed = F.scaled_dot_product_attention(queries, keys, values, attn_mask=mask, enable_gqa=self.grouped)
         elif plain_is_faster(queries):
-            mixed = attend_in_halves(queries, keys, values)
+            mixed = attend_in_halves(queries, keys, values, mask)
         else:
-            mixed = F.scaled_dot_product_attention(queries, keys, values, is_causal=True, enable_gqa=self.grouped)
+            mixed = F.scaled_dot_product_attention(
+                queries, keys, values, attn_mask=mask, is_causal=mask is None, enable_gqa=self.grouped
+            )
         output: Tensor = self.output(mixed.transpose(1, 2).flatten(2))
         return output
 
@@ -158,19 +163,39 @@ def attention_weights(
 
 
 def attend_in_halves(
-    queries: Float[Tensor, "B H T Dh"], keys: Float[Tensor, "B Hkv T Dh"], values: Float[Tensor, "B Hkv T Dh"]
+    queries: Float[Tensor, "B H T Dh"],
+    keys: Float[Tensor, "B Hkv T Dh"],
+    values: Float[Tensor, "B Hkv T Dh"],
+    mask: Bool[Tensor, "B 1 T T"] | None = None,
 ) -> Float[Tensor, "B H T Dh"]:
-    """Causal attention by plain products. The first half of the queries is not multiplied with the second half of the
-    keys, which none of it may see: a quarter of the work is spared.
+    """Causal attention by plain products, or a causal `mask` that hides more. The first half of the queries is not
+    multiplied with the second half of the keys, which none of it may see: a quarter of the work is spared.
     """
     keys, values = repeat_heads(keys, queries.shape[1]), repeat_heads(values, queries.shape[1])
     length = queries.shape[2]
     half = length // 2
-    early = attention_weights(queries[:, :, :half], keys[:, :, :half])
-    ahead = torch.ones(length - half, length, dtype=torch.bool, device=queries.device).tril(half)
+    before = None if mask is None else mask[:, :, :half, :half]
+    early = attention_weights(queries[:, :, :half], keys[:, :, :half], before)
+    if mask is None:
+        ahead = torch.ones(length - half, length, dtype=torch.bool, device=queries.device).tril(half)
+    else:
+        ahead = mask[:, :, half:]
     late = attention_weights(queries[:, :, half:], keys, ahead)
     mixed = [early.to(values.dtype) @ values[:, :, :half], late.to(values.dtype) @ values]
     return torch.cat(mixed, dim=2)
+
+
+def within_segments(segments: Int[Tensor, "B T"]) -> tuple[Int[Tensor, "B T"], Bool[Tensor, "B 1 T T"]]:
+    """For rows that hold several texts, each a run of equal numbers in `segments`: positions that start again at 0 with
+    each text, and a mask that lets every token see itself and what stands before it in its own text.
+    """
+    length = segments.shape[1]
+    places = torch.arange(length, device=segments.device)
+    begins = torch.ones_like(segments, dtype=torch.bool)
+    begins[:, 1:] = segments[:, 1:] != segments[:, :-1]
+    starts = torch.where(begins, places, 0).cummax(dim=1).values
+    mask = (starts.unsqueeze(2) == starts.unsqueeze(1)) & (places.unsqueeze(1) >= places)
+    return places - starts, mask.unsqueeze(1)
 
 
 def repeat_heads(x: Float[Tensor, "B Hkv S Dh"], heads: int) -> Float[Tensor, "B H S Dh"]:

@@ -20,6 +20,7 @@ from plutao.errors import UserError
 from plutao.files import fingerprint, read_json, write_json, write_text
 from plutao.text import gpt2
 from plutao.text.special import END_OF_TEXT, MASK, PAD, SPECIAL_TOKENS, UNKNOWN
+from plutao.text.template import TEMPLATE
 from plutao.text.training import train_backend
 
 __all__ = ["SPECIAL_TOKENS", "IncrementalDecoder", "Tokenizer", "train"]
@@ -33,6 +34,7 @@ OUR_SETTINGS: dict[str, Any] = {
     "unk_token": UNKNOWN,
     "mask_token": MASK,
     "clean_up_tokenization_spaces": False,
+    "chat_template": TEMPLATE,
 }
 
 
@@ -55,7 +57,7 @@ class Tokenizer:
 
     Attributes:
         kind: "bpe", "wordpiece", "unigram", "word", "char" or "gpt2".
-        settings: what tokenizer_config.json holds; a later stage puts its "chat_template" here.
+        settings: what tokenizer_config.json holds, the chat template among it (`text.template`).
         vocabulary_size: rows an embedding needs, special tokens included.
         reversible: text comes back byte for byte. Kind "char" promises it for the characters it knows; `gives_back`
             tells of a given text.
@@ -124,6 +126,10 @@ class Tokenizer:
         if self._table.get(PAD) is None and not self.settings.get("pad_token"):
             return self.end_of_text
         return self._role(PAD, "pad_token")
+
+    def has(self, token: str) -> bool:
+        """Whether a token with exactly this text is in the vocabulary."""
+        return token in self._table
 
     def special(self, token: str) -> int:
         """The id of a special token.

@@ -16,11 +16,11 @@ def next_token(label_smoothing: float = 0.0, compiled: bool = False) -> Objectiv
     """Cross-entropy of the next token, in nats per learned token (Bengio et al. 2003; the book, section 3.1, Figure 76).
 
     With label smoothing ε the target puts 1 − ε on the token and ε evenly on all (Szegedy et al. 2016; Vaswani et al.
-    2017, section 5.4). `compiled` as in `linear_cross_entropy`.
+    2017, section 5.4). `compiled` as in `linear_cross_entropy`. Batches whose rows hold several texts bring `segments`.
     """
 
     def objective(model: Any, batch: Any) -> tuple[Tensor, dict[str, float]]:
-        hidden = model.hidden(batch.tokens)
+        hidden = model.hidden(batch.tokens, segments=getattr(batch, "segments", None))
         table = model.head.weight
         return linear_cross_entropy(hidden, table, batch.targets, IGNORED, label_smoothing, compiled), {}
 
