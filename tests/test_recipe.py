@@ -26,7 +26,7 @@ optimizer.kind = "adamw"
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("[base]\nbacth = 3", r"line 2: unknown key 'base.bacth'. Did you mean 'batch'\? Allowed here: tokens, steps"),
+        ("[base]\nbacth = 3", r"line 2: unknown key 'base.bacth'. Did you mean 'batch'\? Allowed here: steps, epochs"),
         ("vocabulary = 3", r"line 1: unknown key 'vocabulary'. Did you mean 'tokenizer.vocabulary'\?"),
         (
             "seed = 1\n\n[tokenizer]\nkind = 'bp'",
@@ -94,13 +94,36 @@ def test_shipped_recipes_come_back_the_same_from_what_is_written(name: str) -> N
 
 
 def test_a_written_recipe_explains_every_key(tmp_path: Path) -> None:
-    recipe.save(recipe.parse(GOOD), tmp_path / "plutao.toml", every_key=False)
+    whole = GOOD + "".join(
+        f"\n[{stage}]\n[[{stage}.{table}]]\nname = 'solar'\nworld = 'solar'\n"
+        for stage, table in (("sft", "sources"), ("reward", "sources"), ("rl", "prompts"), ("dpo", "sources"))
+    )
+    recipe.save(recipe.parse(whole), tmp_path / "plutao.toml", every_key=False)
     text = (tmp_path / "plutao.toml").read_text()
     for _, field, name in recipe.keys_of(recipe.Recipe):
         if recipe.model_inside(field.annotation) is None:
             assert f"{name} =" in text
             assert f"# {field.description}" in text
-    assert recipe.load(tmp_path / "plutao.toml") == recipe.parse(GOOD)
+    assert recipe.load(tmp_path / "plutao.toml") == recipe.parse(whole)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[reward]", "starts from the SFT model"),
+        ("[sft]\n[rl]", r"\[rl\] needs a reward"),
+        ("[sft]\n[rl]\nreward = 'r.py:f'\nalgorithm = 'grpo'", "set rl.answers to 2 or more"),
+        ("[sft]\n[dpo]", r"\[dpo\] has no rankings"),
+    ],
+)
+def test_a_stage_without_what_it_needs_is_refused(text: str, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        recipe.parse(text)
+
+
+def test_a_recipe_has_the_stages_it_has_sections_for() -> None:
+    assert recipe.parse(GOOD).stages == ("tokenizer", "base")
+    assert recipe.parse("[sft]\n[rl]\nreward = 'r.py:f'").stages == ("tokenizer", "base", "sft", "rl")
 
 
 def test_a_missing_recipe_says_how_to_make_one(tmp_path: Path) -> None:

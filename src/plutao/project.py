@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from plutao.text.tokenizer import Tokenizer
 
 RECIPE_FILE = "plutao.toml"
+SPEAKERS = ("base", "sft", "dpo", "rl")
+"""Stages whose models write, the one that a run is known by last (a reward model only judges)."""
 
 
 @dataclass(frozen=True)
@@ -230,11 +232,12 @@ def resolve_model(spec: str | None, root: Path, stage: str | None = None) -> Pat
             known = ", ".join(list_runs(root)) or "none yet"
             raise UserError(f"There is no run or model folder {name!r}. The runs in {root} are: {known}.")
     trained = [name for name in STAGES if name != "tokenizer" and (run_dir / name / "config.json").is_file()]
-    if stage is None and not trained:
+    speakers = [name for name in SPEAKERS if name in trained]
+    if stage is None and not speakers:
         raise UserError(f"Run {run_dir.name} has no trained stage yet: `plutao run {root}` goes on with it.")
     if stage is not None and stage not in trained:
         raise UserError(f"Run {run_dir.name} has no stage {stage!r}. It has: {', '.join(trained) or 'none yet'}.")
-    return run_dir / (stage or trained[-1])
+    return run_dir / (stage or speakers[-1])
 
 
 # ---------------------------------------------------------------------------------------------------------------------

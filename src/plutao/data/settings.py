@@ -58,6 +58,33 @@ class Source(Settings):
         return encoding
 
 
+class ExampleSource(Settings):
+    """One source of conversations or of rankings: exactly one of `path`, `corpus` and `world`. The rows' form is found out."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    """A short name: letters, digits, `.`, `_`, `-`."""
+    path: str | None = None
+    """A file, a folder or a glob, relative to the project: .jsonl, .json, .csv or .parquet, each also .gz or .zst."""
+    corpus: str | None = None
+    """A corpus of the catalogue by name (`plutao data get` lists them)."""
+    world: str | None = None
+    """An embedded world that writes its own: "solar"."""
+    count: int | None = Field(default=None, ge=1)
+    """How many a world writes (left out: 10,000); of other sources, the first so many."""
+    weight: float | None = Field(default=None, gt=0)
+    """Share of the mix, for all sources or none; left out: by size."""
+    language: str | None = None
+    """Language code ("pt", "en") of rows that do not say theirs."""
+    license: str | None = None
+    """Licence of the rows; one that forbids commercial use marks the model's card."""
+
+    @model_validator(mode="after")
+    def exactly_one_origin(self) -> Self:
+        if sum(origin is not None for origin in (self.path, self.corpus, self.world)) != 1:
+            raise ValueError(f"source {self.name!r} needs exactly one of path, corpus and world")
+        return self
+
+
 class DataSettings(Settings):
     """Text in: sources, mix and split."""
 
