@@ -1,0 +1,186 @@
+"""Who answers: a model that was taught to converse, or a base model that is shown how by a few worked examples.
+
+A base model only continues text. So that it can be compared with its successors at all, it reads a few questions with their
+answers in plain text and then the question, and what it writes up to the end of the line is its answer: the prompted GPT-3 of
+InstructGPT (Ouyang et al. 2022, section 4.1 and figure 1).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from plutao.files import read_json
+from plutao.generate.engine import Engine, load_engine
+from plutao.generate.sampling import Sampling
+from plutao.text.chat import Messages
+
+if TYPE_CHECKING:
+    from plutao.generate.chat import Chat
+
+CHAT_STAGES = ("sft", "rl", "dpo")
+MAX_TOKENS = 96
+"""Of an answer; a calculation's steps are among them."""
+MARK = "— "
+"""Stands before a question and before an answer: a dialogue's dash says the same in every language."""
+
+
+class Responder(Protocol):
+    """Answers conversations that end with the user."""
+
+    def answer(self, conversations: Sequence[Messages], seed: int, temperature: float) -> list[str]:
+        """One answer to each; every conversation draws from random numbers of its own, made from `seed`."""
+        ...
+
+
+@dataclass(frozen=True)
+class Said:
+    """An answer with the tokens that it was written in."""
+
+    text: str
+    prompt: list[int]
+    """The tokens the model read before its first word."""
+    tokens: list[int]
+    """What came after them, a tool's results included."""
+    written: list[bool]
+    """Which of these the model wrote itself."""
+
+
+class Speaker(Responder, Protocol):
+    """A responder that also tells the tokens, and knows the engine that wrote them."""
+
+    @property
+    def engine(self) -> Engine: ...
+    def say(self, conversations: Sequence[Messages], seed: int, temperature: float) -> list[Said]: ...
+
+
+class ChatResponder:
+    """A model that learned conversations; with its tools, or without where the chat has none."""
+
+    def __init__(self, chat: "Chat", max_tokens: int = MAX_TOKENS) -> None:
+        self.chat, self.max_tokens = chat, max_tokens
+
+    @property
+    def engine(self) -> Engine:
+        return self.chat.engine
+
+    def say(self, conversations: Sequence[Messages], seed: int, temperature: float) -> list[Said]:
+        sampling = Sampling(temperature=temperature, max_tokens=self.max_tokens, seed=seed)
+        replies = self.chat.answer(conversations, sampling)
+        return [Said(some[0].text.strip(), some[0].prompt, some[0].tokens, some[0].written) for some in replies]
+
+    def answer(self, conversations: Sequence[Messages], seed: int, temperature: float) -> list[str]:
+        return [said.text for said in self.say(conversations, seed, temperature)]
+
+
+@dataclass(frozen=True)
+class Example:
+    """A question with its answer, each on one line."""
+
+    question: str
+    answer: str
+
+
+class PromptedBase:
+    """A base model, prompted: `examples` stand before every conversation, and its answer ends with its line."""
+
+    def __init__(self, engine: Engine, examples: Sequence[Example], max_tokens: int = MAX_TOKENS) -> None:
+        self.engine, self.examples, self.max_tokens = engine, tuple(examples), max_tokens
+
+    def prompt(self, messages: Messages) -> str:
+        """The examples, then the conversation, turn by turn; the dash after which the answer begins is the last."""
+        shown = [f"{MARK}{example.question}\n{MARK}{example.answer}\n" for example in self.examples]
+        turns = [
+            f"{MARK}{one_line(message.content)}\n" for message in messages if message.role in ("user", "assistant")
+        ]
+        return "\n".join([*shown, "".join(turns)]) + MARK.rstrip()
+
+    def say(self, conversations: Sequence[Messages], seed: int, temperature: float) -> list[Said]:
+        base = Sampling(temperature=temperature, max_tokens=self.max_tokens, stop=("\n",))
+        numbers = [
+            self.engine.submit(self.prompt(messages), replace(base, seed=seed_of(seed, place)), truncate_prompt=True)
+            for place, messages in enumerate(conversations)
+        ]
+        found: dict[int, Said] = {}
+        while len(found) < len(numbers):
+            for piece in self.engine.step():
+                if piece.completion is not None:
+                    found[piece.request] = self._said(conversations[numbers.index(piece.request)], piece.completion)
+        return [found[number] for number in numbers]
+
+    def _said(self, messages: Messages, completion: Any) -> Said:
+        tokenizer = self.engine.tokenizer
+        prompt = [tokenizer.end_of_text, *tokenizer.encode(self.prompt(messages))]
+        return Said(
+            completion.text.strip(), prompt[completion.truncated :], completion.tokens, [True] * len(completion.tokens)
+        )
+
+    def answer(self, conversations: Sequence[Messages], seed: int, temperature: float) -> list[str]:
+        return [said.text for said in self.say(conversations, seed, temperature)]
+
+
+def one_line(text: str) -> str:
+    return " ".join(text.split())
+
+
+def seed_of(seed: int, place: int) -> int:
+    """The seed of one conversation: neighbours never share their random numbers."""
+    return (seed * 1_000_003 + place) % (1 << 53)
+
+
+class Questioned(Protocol):
+    """What worked examples are made of; a world's `Question` is one."""
+
+    @property
+    def task(self) -> str: ...
+    @property
+    def language(self) -> str: ...
+    @property
+    def messages(self) -> Messages: ...
+    @property
+    def ideal(self) -> str: ...
+
+
+def worked_examples(questions: Sequence[Questioned], count: int = 6) -> list[Example]:
+    """A few short questions with their ideal answers: languages in turn, each time another task.
+
+    Short ones, because a small model's context is short and the question itself must fit behind them.
+    """
+    short = sorted(questions, key=lambda question: len(question.messages[-1].content) + len(question.ideal))
+    usable = [question for question in short if question.ideal and len(question.messages) == 1]
+    languages = sorted({question.language for question in usable})
+    chosen: list[Questioned] = []
+    while len(chosen) < count and languages:
+        language = languages[len(chosen) % len(languages)]
+        tasks = {question.task for question in chosen if question.language == language}
+        fresh = next((q for q in usable if q.language == language and q.task not in tasks), None)
+        if fresh is None:
+            languages.remove(language)
+            continue
+        chosen.append(fresh)
+    return [Example(one_line(question.messages[-1].content), one_line(question.ideal)) for question in chosen]
+
+
+def stage_of(folder: Path) -> str | None:
+    """The stage that a model folder says it holds."""
+    path = folder / "stage.json"
+    return read_json(path).get("stage") if path.is_file() else None
+
+
+def converses(folder: Path) -> bool:
+    """Whether the model in a folder learned conversations: one of our chat stages, or a folder of others with a template."""
+    stage = stage_of(folder)
+    if stage is not None:
+        return stage in CHAT_STAGES
+    path = folder / "tokenizer_config.json"
+    return path.is_file() and bool(read_json(path).get("chat_template"))
+
+
+def responder(folder: Path, examples: Sequence[Example], slots: int = 64, calculator: bool = True) -> Speaker:
+    """Who answers with the model in a folder: itself where it learned conversations, else the prompted base model."""
+    if not converses(folder):
+        return PromptedBase(load_engine(folder, slots=slots), examples)
+    from plutao.generate.chat import Chat, load_chat
+
+    chat = load_chat(folder, slots=slots)
+    return ChatResponder(chat if calculator else Chat(chat.engine))
