@@ -76,11 +76,10 @@ class Optimizers:
 
 
 def split_parameters(model: nn.Module) -> tuple[list[nn.Parameter], list[nn.Parameter], list[nn.Parameter]]:
-    """Hidden matrices; tables of embeddings and the output layer; vectors (norms, biases). A shared tensor counts once."""
+    """Hidden matrices; tables of embeddings and output layers; vectors (norms, biases). A shared tensor counts once."""
     tables = {id(module.weight) for module in model.modules() if isinstance(module, nn.Embedding)}
-    head = getattr(model, "head", None)
-    if isinstance(head, nn.Linear):
-        tables.add(id(head.weight))
+    outputs = [getattr(model, name, None) for name in ("head", "score")]
+    tables |= {id(layer.weight) for layer in outputs if isinstance(layer, nn.Linear)}
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
     matrices = [p for p in parameters if p.ndim == 2 and id(p) not in tables]
     return (

@@ -48,16 +48,20 @@ def save_model(
     dtype = dtype or model.embedding.weight.dtype
     given = {"bos_token_id": bos, "eos_token_id": eos if eos is None or isinstance(eos, int) else list(eos)}
     ids = {name: value for name, value in (given | {"pad_token_id": pad}).items() if value is not None}
+    write_weights(as_theirs(own_tensors(model), kind, dtype), folder / WHOLE)
+    write_json(folder / "generation_config.json", ids)
+    write_json(folder / "config.json", describe(model.config, kind) | {"dtype": dtype_name(dtype)} | ids)
+
+
+def as_theirs(tensors: dict[str, Tensor], kind: str, dtype: torch.dtype) -> dict[str, Tensor]:
+    """Our tensors under their names and in their layout."""
     theirs: dict[str, list[Tensor]] = {}
-    for name, tensor in own_tensors(model).items():
+    for name, tensor in tensors.items():
         place = find_place(name, kind)
         tensor = tensor.detach().to(dtype)
         theirs.setdefault(place.name, []).append(tensor.T if place.transposed else tensor)
     # Parts of one tensor (GPT-2's queries, keys and values) lie side by side, in the order of our state dict.
-    joined = {name: parts[0] if len(parts) == 1 else torch.cat(parts, dim=-1) for name, parts in theirs.items()}
-    write_weights(joined, folder / WHOLE)
-    write_json(folder / "generation_config.json", ids)
-    write_json(folder / "config.json", describe(model.config, kind) | {"dtype": dtype_name(dtype)} | ids)
+    return {name: parts[0] if len(parts) == 1 else torch.cat(parts, dim=-1) for name, parts in theirs.items()}
 
 
 def load_model(folder: Path, dtype: torch.dtype = torch.float32) -> Decoder:
@@ -69,12 +73,19 @@ def load_model(folder: Path, dtype: torch.dtype = torch.float32) -> Decoder:
     """
     config = load_config(folder)
     kind = str(read_json(folder / "config.json")["model_type"])
+    return read_decoder(Weights(folder), config, kind, dtype)
+
+
+def read_decoder(
+    weights: Weights, config: DecoderConfig, kind: str, dtype: torch.dtype, others: Sequence[str] = ()
+) -> Decoder:
+    """A Decoder with the weights of a folder, which may hold `others` besides; raises UserError as `load_model`."""
+    folder = weights.folder
     assert_memory(config.parameters() * dtype.itemsize, f"The weights of {folder}")
     with torch.device("meta"):
         model = Decoder(config)
-    weights = Weights(folder)
     names = {name: weights_name(find_place(name, kind).name, kind, weights) for name in own_tensors(model)}
-    refuse_strangers(weights, set(names.values()), kind, config)
+    refuse_strangers(weights, {*names.values(), *others}, kind, config)
     loaded = {}
     for name, expected in own_tensors(model).items():
         place = find_place(name, kind)

@@ -1,0 +1,425 @@
+"""The layouts in which others keep who preferred what, each turned into conversations, answers and ranks.
+
+A layout is found out by its fields. What a row lacks is said with the row and the field; nothing is guessed.
+"""
+
+import random
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+from zlib import crc32
+
+from plutao.data.sources.examples import Row
+from plutao.data.sources.rows import in_words
+from plutao.text.chat import Message, Messages, ToolCall
+
+MOST_ANSWERS = 9
+"""Answers of one ranking at most, where a prompt has more graded ones: as many as people were given to rank in InstructGPT."""
+MESSAGE = '{"role": "user", "content": "…"}'
+ROLES = ("system", "user", "assistant", "tool")
+Fields = Mapping[str, Any]
+
+
+class NotARanking(Exception):
+    """A row that holds no ranking: what kind of fault it has, and a sentence that names the field; where it is nobody's
+    `mistake`, it is only counted.
+    """
+
+    def __init__(self, kind: str, sentence: str, mistake: bool = True) -> None:
+        super().__init__(kind, sentence)
+        self.kind, self.sentence, self.mistake = kind, sentence, mistake
+
+
+@dataclass(frozen=True)
+class Raw:
+    """A ranking as it was found; `asked`, `answered` and `ranked` are the fields it came from, for messages."""
+
+    messages: Messages
+    completions: Sequence[str]
+    ranks: Sequence[float]
+    asked: str = "messages"
+    answered: str = "completions"
+    ranked: str = "ranks"
+    id: str = ""
+    labeller: str | None = None
+    group: str | None = None
+    demonstration: str | None = None
+    language: str | None = None
+    license: str | None = None
+
+
+Read = Iterator[tuple[str, Raw | NotARanking]]
+
+
+@dataclass(frozen=True)
+class Layout:
+    """`fits` tells by a file's first row; `read` gives what each row holds with where it stands."""
+
+    fields: str
+    """In words, for messages."""
+    fits: Callable[[Fields], bool]
+    read: Callable[[Iterable[Row]], Read]
+
+
+def row_by_row(read: Callable[[Row], list[Raw]]) -> Callable[[Iterable[Row]], Read]:
+    """A layout's reader from one that takes a single row."""
+
+    def read_all(rows: Iterable[Row]) -> Read:
+        for row in rows:
+            try:
+                found: Sequence[Raw | NotARanking] = read(row)
+            except NotARanking as error:
+                found = [error]
+            for one in found:
+                yield row.where, one
+
+    return read_all
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Fields
+
+
+def text_of(fields: Fields, name: str) -> str:
+    """A field that must hold text."""
+    if name not in fields:
+        raise NotARanking("no such field", f"field {name!r} is missing; it has {', '.join(map(repr, fields))}.")
+    if not isinstance(fields[name], str):
+        raise NotARanking("not text", f"field {name!r} holds {in_words(fields[name])}, not text.")
+    return str(fields[name])
+
+
+def messages_of(value: Any, name: str) -> Messages:
+    """A list of messages in OpenAI's layout."""
+    if not isinstance(value, list) or not value:
+        raise NotARanking("no messages", f"field {name!r} holds {in_words(value)}, not a list of messages ({MESSAGE}).")
+    return tuple(message_of(message, f"{name}[{place}]") for place, message in enumerate(value))
+
+
+def message_of(value: Any, name: str) -> Message:
+    if not isinstance(value, dict):
+        raise NotARanking("no message", f"field {name!r} holds {in_words(value)}, not a message ({MESSAGE}).")
+    role, content = value.get("role"), value.get("content", "")
+    if role not in ROLES:
+        raise NotARanking("no such role", f"field {name + '.role'!r} is {role!r}: it must be {', '.join(ROLES)}.")
+    if not isinstance(content, str | None):
+        raise NotARanking("not text", f"field {name + '.content'!r} holds {in_words(content)}, not text.")
+    calls = [call.get("function", call) for call in value.get("tool_calls") or [] if isinstance(call, dict)]
+    try:
+        return Message(role, content or "", tuple(ToolCall(call["name"], dict(call["arguments"])) for call in calls))
+    except (KeyError, TypeError, ValueError) as error:
+        raise NotARanking(
+            "no tool call", f"field {name + '.tool_calls'!r} holds a call without name and arguments."
+        ) from error
+
+
+def asked_of(
+    fields: Fields, names: Sequence[str] = ("messages", "prompt", "instruction", "question")
+) -> tuple[Messages, str]:
+    """The conversation that was answered, and the field it came from: messages, or a text of the user's."""
+    name = next((name for name in names if name in fields), None)
+    if name is None:
+        wanted = ", ".join(map(repr, names))
+        raise NotARanking("no prompt", f"there is no prompt: none of the fields {wanted} is there.")
+    if isinstance(fields[name], list):
+        return messages_of(fields[name], name), name
+    text = text_of(fields, name)
+    more = fields.get("input") if name == "instruction" else None
+    return (Message("user", f"{text}\n\n{more}" if isinstance(more, str) and more.strip() else text),), name
+
+
+def answer_of(value: Any, name: str) -> str:
+    """An answer: a text, or a list whose last message is the assistant's."""
+    if isinstance(value, list):
+        messages = messages_of(value, name)
+        if messages[-1].role != "assistant":
+            raise NotARanking("no answer", f"field {name!r} must end with the assistant's message.")
+        return messages[-1].content
+    if not isinstance(value, str):
+        raise NotARanking("not text", f"field {name!r} holds {in_words(value)}, not text.")
+    return value
+
+
+def about(row: Row) -> dict[str, Any]:
+    """What many layouts say of a row besides the ranking itself."""
+    others = {name: row.text(name) for name in ("labeller", "group", "demonstration")}
+    return {"id": row.id, "language": row.language, "license": row.license} | others
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Ours, and pairs
+
+
+def read_ours(row: Row) -> list[Raw]:
+    messages, asked = asked_of(row.fields, ("messages", "prompt"))
+    completions, ranks = row.fields.get("completions"), row.fields.get("ranks")
+    if not isinstance(completions, list):
+        raise NotARanking("no answers", f"field 'completions' holds {in_words(completions)}, not a list of texts.")
+    if not isinstance(ranks, list):
+        raise NotARanking("ranks", f"field 'ranks' holds {in_words(ranks)}, not a list of whole numbers (1 = best).")
+    for place, rank in enumerate(ranks):
+        if not isinstance(rank, int) or isinstance(rank, bool) or rank < 1:
+            raise NotARanking("ranks", f"field 'ranks[{place}]' is {rank!r}: ranks are whole numbers from 1, the best.")
+    answers = [answer_of(value, f"completions[{place}]") for place, value in enumerate(completions)]
+    return [Raw(messages, answers, ranks, asked, **about(row))]
+
+
+def read_pair(row: Row) -> list[Raw]:
+    """`chosen` and `rejected`: texts with a prompt, transcripts of hh-rlhf, or lists of messages (with a prompt, or
+    with the prompt in both).
+    """
+    chosen, rejected = row.fields["chosen"], row.fields.get("rejected")
+    if isinstance(chosen, str) and TURN.match(chosen):
+        return [read_transcripts(row)]
+    asked = ("messages", "prompt", "instruction", "question")
+    if isinstance(chosen, list) and not any(name in row.fields for name in asked):
+        messages, answers = split_alike(messages_of(chosen, "chosen"), messages_of(rejected, "rejected"))
+        return [Raw(messages, answers, (1, 2), "chosen", "chosen", **about(row))]
+    if "topic" in row.fields and not any(name in row.fields for name in asked):
+        return [read_debate(row)]
+    messages, name = asked_of(row.fields, asked)
+    answers = (answer_of(chosen, "chosen"), answer_of(rejected, "rejected"))
+    return [Raw(messages, answers, (1, 2), name, "chosen and rejected", **about(row))]
+
+
+def split_alike(chosen: Messages, rejected: Messages) -> tuple[Messages, tuple[str, str]]:
+    """(the conversation both have in common, the two last answers)."""
+    if chosen[:-1] != rejected[:-1]:
+        raise NotARanking(
+            "two conversations",
+            "fields 'chosen' and 'rejected' differ before the last answer: these are two conversations.",
+        )
+    if not chosen[-1].role == rejected[-1].role == "assistant":
+        raise NotARanking("no answer", "fields 'chosen' and 'rejected' must end with the assistant's message.")
+    return chosen[:-1], (chosen[-1].content, rejected[-1].content)
+
+
+TURN = re.compile(r"(?:^|\n\n)(Human|Assistant): ?")
+SPEAKERS = {"Human": "user", "Assistant": "assistant"}
+
+
+def read_transcripts(row: Row) -> Raw:
+    """hh-rlhf (Bai et al. 2022): whole conversations as text, alike up to the last answer."""
+    transcripts = [transcript(text_of(row.fields, name), name) for name in ("chosen", "rejected")]
+    messages, answers = split_alike(*transcripts)
+    return Raw(messages, answers, (1, 2), "chosen", "chosen and rejected", **about(row))
+
+
+def transcript(text: str, name: str) -> Messages:
+    parts = TURN.split(text)
+    if parts[0].strip():
+        raise NotARanking("no transcript", f"field {name!r} does not begin with a turn of 'Human: …'.")
+    return tuple(
+        Message(SPEAKERS[speaker], said.strip())  # type: ignore[arg-type]  # the values of SPEAKERS are roles
+        for speaker, said in zip(parts[1::2], parts[2::2], strict=True)
+    )
+
+
+def read_debate(row: Row) -> Raw:
+    """UKPConvArg (Habernal & Gurevych 2016): which of two arguments for one side of a debate convinces more."""
+    topic = text_of(row.fields, "topic")
+    debate, _, side = topic.partition("_")
+    question, side = debate.replace("-", " ").strip(), side.replace("-", " ").strip()
+    asks = Message("user", f"Debate: {question}\nSide: {side}\nGive a convincing argument.")
+    answers = (text_of(row.fields, "chosen"), text_of(row.fields, "rejected"))
+    return Raw((asks,), answers, (1, 2), "topic", "chosen and rejected", **(about(row) | {"group": debate}))
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Judgements of several people on two answers
+
+
+def read_judgements(row: Row) -> list[Raw]:
+    """PandaLM (Wang et al. 2023): `annotator1`, `annotator2` … say 1 or 2 for the better answer, 0 for a tie."""
+    fields = row.fields
+    messages, asked = asked_of(fields, ("instruction",))
+    answers = (text_of(fields, "response1"), text_of(fields, "response2"))
+    if not (answers[0].strip() and answers[1].strip()):
+        raise NotARanking("empty answer", f"field {'response2' if answers[0].strip() else 'response1'!r} is empty.")
+    ranks = {0: (1, 1), 1: (1, 2), 2: (2, 1)}
+    found = []
+    for name in sorted(name for name in fields if re.fullmatch(r"annotator\d+", name)):
+        if isinstance(fields[name], bool) or fields[name] not in ranks:
+            raise NotARanking("no judgement", f"field {name!r} is {fields[name]!r}: it must be 0 (tie), 1 or 2.")
+        own = about(row) | {"id": f"{row.id}-{name}", "labeller": name, "group": messages[0].content}
+        found.append(Raw(messages, answers, ranks[fields[name]], asked, "response1 and response2", name, **own))
+    return found
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Graded answers
+
+
+def read_graded(rows: Iterable[Row]) -> Read:
+    """Answers with a score, one a row, gathered by prompt: the higher the score, the better the rank.
+
+    A prompt's answers make rankings of at most `MOST_ANSWERS`, drawn evenly; all of them are one group.
+    """
+    prompts: dict[str, list[Graded]] = {}
+    for row in rows:
+        try:
+            graded = grade_of(row)
+        except NotARanking as error:
+            yield row.where, error
+        else:
+            prompts.setdefault(graded.prompt, []).append(graded)
+    for prompt, answers in prompts.items():
+        if len(answers) == 1:
+            alone = NotARanking("one answer", f"prompt {prompt!r} has one answer.", mistake=False)
+            yield answers[0].row.where, alone
+            continue
+        random.Random(crc32(prompt.encode())).shuffle(answers)
+        parts = -(-len(answers) // MOST_ANSWERS)
+        for number in range(parts):
+            yield answers[number].row.where, ranking_of(answers[number::parts], f"{prompt}-{number + 1}")
+
+
+@dataclass(frozen=True)
+class Graded:
+    """One answer and its score."""
+
+    prompt: str
+    messages: Messages
+    answer: str
+    score: float
+    row: Row
+
+
+ANSWERS = ("answer", "response", "completion", "essay", "output")
+
+
+def grade_of(row: Row) -> Graded:
+    messages, _ = asked_of(row.fields, ("messages", "prompt", "question", "instruction"))
+    name = next((name for name in ANSWERS if name in row.fields), None)
+    if name is None:
+        raise NotARanking(
+            "no answer", f"there is no answer: none of the fields {', '.join(map(repr, ANSWERS))} is there."
+        )
+    text, score = text_of(row.fields, name), row.fields.get("score")
+    if not text.strip():
+        raise NotARanking("empty answer", f"field {name!r} is empty.")
+    if not isinstance(score, int | float) or isinstance(score, bool) or score != score:
+        raise NotARanking("no score", f"field 'score' holds {in_words(score)}, not a number.")
+    title = row.text("title")
+    prompt = str(row.fields.get("prompt_id") or messages[-1].content[:60])
+    return Graded(prompt, messages, f"{title}\n\n{text}" if title else text, float(score), row)
+
+
+def ranking_of(answers: Sequence[Graded], identity: str) -> Raw:
+    """The ranking of some answers to one prompt."""
+    first = answers[0]
+    return Raw(
+        first.messages,
+        [answer.answer for answer in answers],
+        [-answer.score for answer in answers],
+        "prompt",
+        "answer",
+        "score",
+        id=identity,
+        group=first.prompt,
+        language=first.row.language,
+        license=first.row.license,
+    )
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Open Assistant's trees
+
+
+@dataclass
+class Node:
+    """A message of a tree."""
+
+    row: Row
+    parent: str | None
+    text: str
+    role: str
+    rank: int | None
+    tree: str
+    children: list["Node"] = field(default_factory=list)
+
+
+def read_trees(rows: Iterable[Row]) -> Read:
+    """Open Assistant (Köpf et al. 2023): messages with their `parent_id`; answers to one message bear a `rank`, 0 the best.
+
+    Answers nobody ranked are left out.
+    """
+    nodes: dict[str, Node] = {}
+    for row in rows:
+        try:
+            node = node_of(row)
+        except NotARanking as error:
+            yield row.where, error
+        else:
+            nodes[str(row.fields["message_id"])] = node
+    for node in nodes.values():
+        if node.parent in nodes:
+            nodes[node.parent].children.append(node)
+    for name, node in nodes.items():
+        ranked = [child for child in node.children if child.role == "assistant" and child.rank is not None]
+        if node.role == "prompter" and len(ranked) > 1:
+            yield node.row.where, ranking_of_replies(name, node, ranked, nodes)
+
+
+def node_of(row: Row) -> Node:
+    fields = row.fields
+    role, rank = text_of(fields, "role"), fields.get("rank")
+    if role not in ("prompter", "assistant"):
+        raise NotARanking("no such role", f"field 'role' is {role!r}: it must be prompter or assistant.")
+    if rank is not None and not isinstance(rank, int | float):
+        raise NotARanking("ranks", f"field 'rank' holds {in_words(rank)}, not a number.")
+    parent, tree = row.text("parent_id"), row.text("message_tree_id")
+    number = None if rank is None else int(rank)
+    return Node(row, parent, text_of(fields, "text"), role, number, tree or text_of(fields, "message_id"))
+
+
+def ranking_of_replies(name: str, node: Node, ranked: Sequence[Node], nodes: Mapping[str, Node]) -> Raw:
+    """The replies to one message, with the conversation that led to it."""
+    path = [node]
+    while (above := nodes.get(path[-1].parent or "")) is not None:
+        path.append(above)
+    messages = tuple(Message("user" if turn.role == "prompter" else "assistant", turn.text) for turn in reversed(path))
+    return Raw(
+        messages,
+        [reply.text for reply in ranked],
+        [reply.rank or 0 for reply in ranked],
+        "text",
+        "text",
+        "rank",
+        id=name,
+        group=node.tree,
+        language=node.row.language,
+        license=node.row.license,
+    )
+
+
+def flattened(rows: Iterable[Row]) -> Iterator[Row]:
+    """Trees written one a row, replies inside replies, as the rows of a flat file."""
+    for row in rows:
+        waiting = [(row.fields["prompt"], None)]
+        while waiting:
+            message, parent = waiting.pop(0)
+            own = {key: value for key, value in message.items() if key != "replies" and value is not None}
+            tree = row.fields.get("message_tree_id", own.get("message_id"))
+            yield Row(own | ({"parent_id": parent} if parent else {}) | {"message_tree_id": tree}, row.where, row.name)
+            waiting += [(reply, own.get("message_id")) for reply in message.get("replies", [])]
+
+
+def has(*names: str) -> Callable[[Fields], bool]:
+    """Whether a row has all of these fields."""
+    return lambda fields: all(name in fields for name in names)
+
+
+LAYOUTS = (
+    Layout("'messages', 'completions' and 'ranks'", has("completions"), row_by_row(read_ours)),
+    Layout("'chosen' and 'rejected'", has("chosen"), row_by_row(read_pair)),
+    Layout("'response1', 'response2' and 'annotator1'", has("response1", "annotator1"), row_by_row(read_judgements)),
+    Layout("'message_id', 'role' and 'rank' (Open Assistant)", has("message_id", "role"), read_trees),
+    Layout(
+        "'message_tree_id' and 'prompt' with 'replies'",
+        lambda fields: isinstance(fields.get("prompt"), dict),
+        lambda rows: read_trees(flattened(rows)),
+    ),
+    Layout("'prompt', 'answer' and 'score'", has("score"), read_graded),
+)

@@ -1,0 +1,223 @@
+"""Rankings: K answers to one conversation, put in order by somebody (the book, section 3.3, Figures 83 and 84).
+
+On disk, ours, a row of JSONL each:
+
+    {"messages": [{"role": "user", "content": "…"}], "completions": ["…", "…", "…"], "ranks": [1, 3, 2], "labeller": "ana"}
+
+Rank 1 is the best; equal ranks are ties. Other people's layouts (`data.ranking_layouts`) are found out by their fields.
+"""
+
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import chain, combinations, groupby
+from pathlib import Path
+from typing import Any, Protocol
+
+from plutao.data.ranking_layouts import LAYOUTS, NotARanking, Raw
+from plutao.data.sources.examples import Row, read_rows
+from plutao.data.sources.rows import BadRows
+from plutao.files import atomic_path
+from plutao.text.chat import Messages
+
+RIGHT_FORM = '{"messages": [{"role": "user", "content": "…"}], "completions": ["…", "…"], "ranks": [1, 2]}'
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """The answers to one conversation and the order one labeller put them in."""
+
+    messages: Messages
+    """They end with the user."""
+    completions: tuple[str, ...]
+    """Two or more, all different."""
+    ranks: tuple[int, ...]
+    """1 for the best; equal ranks are ties. No rank is left out."""
+    id: str
+    source: str
+    language: str | None = None
+    license: str | None = None
+    labeller: str | None = None
+    group: str | None = None
+    """What a split must keep together, a debate for example."""
+    demonstration: str | None = None
+    """An ideal answer that somebody wrote."""
+
+    @property
+    def pairs(self) -> tuple[tuple[int, int], ...]:
+        """(better, worse) for every two answers that are no tie."""
+        return preferences(self.ranks)
+
+    def as_json(self) -> dict[str, Any]:
+        """A row of our layout; what is not known is left out."""
+        row: dict[str, Any] = {
+            "messages": [message.as_json() for message in self.messages],
+            "completions": list(self.completions),
+            "ranks": list(self.ranks),
+        }
+        others = ("id", "source", "language", "license", "labeller", "group", "demonstration")
+        return row | {name: value for name in others if (value := getattr(self, name)) is not None}
+
+
+class RankingSource(Protocol):
+    """What a reader needs to know of the recipe's source."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def language(self) -> str | None: ...
+    @property
+    def license(self) -> str | None: ...
+
+
+def preferences(ranks: Sequence[int]) -> tuple[tuple[int, int], ...]:
+    """(better, worse) places of every pair of answers with different ranks."""
+    ordered = ((i, j) if ranks[i] < ranks[j] else (j, i) for i, j in combinations(range(len(ranks)), 2))
+    return tuple((better, worse) for better, worse in ordered if ranks[better] != ranks[worse])
+
+
+def read_rankings(path: Path, source: RankingSource, bad: BadRows | None = None) -> Iterator[Ranking]:
+    """The rankings of a file (.jsonl, .json or .parquet, also .gz or .zst) or of a folder of such files.
+
+    Each file's layout is found out by its first row. Known are ours; pairs of `chosen` and `rejected` (texts with a
+    prompt, lists of messages, hh-rlhf's transcripts, UKPConvArg's debates); PandaLM's judgements; Open Assistant's
+    trees; answers with a score.
+
+    Args:
+        bad: what happens to a row that is no ranking; left out, the first one is refused.
+
+    Raises:
+        UserError: a row does not fit, with its number, its field and the right form.
+    """
+    bad = bad or BadRows("refuse")
+    for _, rows in groupby(read_rows(path, bad), key=lambda row: row.where.rpartition(", row ")[0]):
+        yield from read_alike(rows, source, bad)
+
+
+def read_alike(rows: Iterator[Row], source: RankingSource, bad: BadRows) -> Iterator[Ranking]:
+    """The rankings of one file."""
+    first = next(rows)
+    layout = next((layout for layout in LAYOUTS if layout.fits(first.fields)), None)
+    if layout is None:
+        known = ", ".join(map(repr, first.fields))
+        forms = "; ".join(layout.fields for layout in LAYOUTS)
+        sentence = f"{first.where} holds no ranking: it has {known}. Known are {forms}. Our form: {RIGHT_FORM}."
+        bad.found("no ranking", sentence)
+        return
+    for where, found in layout.read(chain([first], rows)):
+        try:
+            if isinstance(found, NotARanking):
+                raise found
+            yield checked(found, where, source)
+        except NotARanking as error:
+            if error.mistake:
+                bad.found(error.kind, f"{where}: {error.sentence}")
+            else:
+                bad.counts[error.kind] += 1
+
+
+def checked(raw: Raw, where: str, source: RankingSource) -> Ranking:
+    """A ranking that holds what it promises.
+
+    Raises:
+        NotARanking: one answer, an empty one, one that is there twice, ranks that do not fit, or nobody who asks.
+    """
+    if not raw.messages or raw.messages[-1].role != "user":
+        raise NotARanking("no question", f"field {raw.asked!r} must end with what the user says.")
+    count = len(raw.completions)
+    if count < 2:
+        raise NotARanking(
+            "one answer", f"field {raw.answered!r} has {count or 'no'} answer; a ranking needs two or more."
+        )
+    texts = [completion.strip() for completion in raw.completions]
+    if "" in texts:
+        raise NotARanking("empty answer", f"answer {texts.index('') + 1} of field {raw.answered!r} is empty.")
+    twice = next((place for place, text in enumerate(texts) if text in texts[:place]), None)
+    if twice is not None:
+        place = texts.index(texts[twice]) + 1
+        raise NotARanking(
+            "an answer twice", f"answers {place} and {twice + 1} of field {raw.answered!r} are the same text."
+        )
+    if len(raw.ranks) != count:
+        raise NotARanking("ranks", f"field {raw.ranked!r} has {len(raw.ranks)} ranks for {count} answers.")
+    return Ranking(
+        messages=raw.messages,
+        completions=tuple(raw.completions),
+        ranks=dense(raw.ranks),
+        id=raw.id or where,
+        source=source.name,
+        language=raw.language or source.language,
+        license=raw.license or source.license,
+        labeller=raw.labeller,
+        group=raw.group,
+        demonstration=raw.demonstration,
+    )
+
+
+def dense(ranks: Sequence[float]) -> tuple[int, ...]:
+    """Ranks without gaps, from 1: (1, 4, 4) → (1, 2, 2)."""
+    order = {rank: place for place, rank in enumerate(sorted(set(ranks)), start=1)}
+    return tuple(order[rank] for rank in ranks)
+
+
+def write_rankings(rankings: Iterable[Ranking], path: Path, **more: Sequence[Any]) -> None:
+    """Writes rows of our layout, the whole file or nothing; `more` adds a field to each row.
+
+    Raises:
+        UserError: the disk is full, or the folder can't be written.
+    """
+    with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8") as file:
+        for place, ranking in enumerate(rankings):
+            row = ranking.as_json() | {name: values[place] for name, values in more.items()}
+            file.write(json.dumps(row, ensure_ascii=False) + "\n")
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """One conversation, its answers, and the order every labeller who saw them put them in."""
+
+    ranking: Ranking
+    """The first labeller's; the others' `labels` are in the order of its answers."""
+    labels: tuple[tuple[int, ...], ...]
+    labellers: tuple[str | None, ...]
+
+    @property
+    def pairs(self) -> dict[tuple[int, int], float]:
+        """(better, worse) → share of the labellers who say so; two that disagree give a pair in both directions."""
+        shares: dict[tuple[int, int], float] = {}
+        for ranks in self.labels:
+            for pair in preferences(ranks):
+                shares[pair] = shares.get(pair, 0.0) + 1 / len(self.labels)
+        return shares
+
+
+def by_prompt(rankings: Iterable[Ranking]) -> list[Labelled]:
+    """Rankings of the same answers to the same conversation, by several labellers, put together; in order of appearance.
+
+    Apart, their texts would be read once for each labeller, and one prompt would count for several.
+    """
+    found: dict[Any, list[Ranking]] = {}
+    for ranking in rankings:
+        key = (ranking.source, json.dumps([message.as_json() for message in ranking.messages]))
+        found.setdefault((*key, frozenset(ranking.completions)), []).append(ranking)
+    labelled = []
+    for several in found.values():
+        first = several[0]
+        labels = [tuple(reordered(ranking, first.completions)) for ranking in several]
+        labelled.append(Labelled(first, tuple(labels), tuple(ranking.labeller for ranking in several)))
+    return labelled
+
+
+def reordered(ranking: Ranking, completions: Sequence[str]) -> list[int]:
+    """The ranks in the order of `completions`, which are the ranking's own in another order."""
+    ranks = dict(zip(ranking.completions, ranking.ranks, strict=True))
+    return [ranks[completion] for completion in completions]
+
+
+def with_answers(ranking: Ranking, places: Sequence[int]) -> Ranking:
+    """The ranking of some of its answers."""
+    return replace(
+        ranking,
+        completions=tuple(ranking.completions[place] for place in places),
+        ranks=dense([ranking.ranks[place] for place in places]),
+    )
