@@ -7,6 +7,7 @@ import subprocess
 import sys
 import textwrap
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +15,13 @@ import pytest
 import torch
 from toys import CPU, Counting, tiny_model, train
 
+from plutao.data.pack import Batch
 from plutao.errors import Interrupted, UserError
 from plutao.recipe import OptimizerSettings, TrainSettings
 from plutao.train import checkpoint
 from plutao.train.budget import Budget
 from plutao.train.device import Device
-from plutao.train.loop import fit
+from plutao.train.loop import Ended, fit
 from plutao.train.objectives import next_token
 
 
@@ -161,8 +163,65 @@ def nan_at(calls: set[int]) -> Any:
 def test_a_run_that_keeps_failing_ends_in_order(tmp_path: Path) -> None:
     settings = TrainSettings(batch=8, evaluate=0)
     with pytest.raises(UserError, match=r"25 steps in a row.*Lower base\.optimizer.learning_rate"):
-        fit(tiny_model(), nan_at(set(range(5, 99))), Counting(), settings, Budget(steps=90), tmp_path, CPU)
-    assert checkpoint.load(tmp_path / "checkpoints") is not None
+        fit(tiny_model(), nan_at(set(range(5, 99))), Counting(), settings, Budget(steps=90), tmp_path / "base", CPU)
+    assert checkpoint.load(tmp_path / "base" / "checkpoints") is not None
+
+
+def test_what_objective_and_batches_tell_is_written_with_the_step(tmp_path: Path) -> None:
+    """Means over the pieces of a batch, weighted as the loss is; what a batch brings is never left out."""
+
+    class Telling(Counting):
+        def __next__(self) -> Any:
+            batch = super().__next__()
+            return MeasuredBatch(batch.tokens, batch.targets, {"reward": float(self.step)})
+
+    def objective(model: Any, batch: Any) -> Any:
+        loss, _ = next_token()(model, batch)
+        return loss, {"first": float(batch.tokens[:, 0].float().mean())}
+
+    settings = TrainSettings(batch=8, micro_batch=2, evaluate=0)
+    fit(tiny_model(), objective, Telling(), settings, Budget(steps=5), tmp_path, CPU)
+    written = [line for line in lines(tmp_path) if "loss" in line]
+    assert [line["reward"] for line in written] == [1, 2, 3, 4, 5]
+    batches = Counting()
+    assert [line["first"] for line in written] == [
+        pytest.approx(float(next(batches).tokens[:, 0].float().mean())) for _ in range(5)
+    ]
+
+
+@dataclass(frozen=True)
+class MeasuredBatch(Batch):
+    metrics: dict[str, float]
+
+
+def test_batches_may_end_the_training_and_say_why(tmp_path: Path) -> None:
+    class Short(Counting):
+        def __next__(self) -> Any:
+            if self.step == 7:
+                raise Ended("that was all.")
+            return super().__next__()
+
+    model = tiny_model()
+    trained = train(model, tmp_path, 20, Short())
+    assert (trained.steps, trained.ended) == (7, "that was all.")
+    assert lines(tmp_path)[-1]["event"] == "ended early: that was all."
+    again = train(tiny_model(seed=3), tmp_path, 20, Short())  # it stays ended
+    assert (again.steps, again.ended) == (7, "that was all.")
+
+
+def test_checkpoints_and_stops_wait_until_the_batches_are_at_rest(tmp_path: Path) -> None:
+    class Fours(Counting):
+        @property
+        def at_rest(self) -> bool:
+            return self.step % 4 == 0
+
+        def __next__(self) -> Any:
+            if self.step == 5:
+                signal.raise_signal(signal.SIGINT)
+            return super().__next__()
+
+    with pytest.raises(Interrupted, match="step 8 of 20"):
+        train(tiny_model(), tmp_path, 20, Fours())
 
 
 def test_a_spike_is_skipped(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from plutao.train.optimizer import Optimizers
 if TYPE_CHECKING:
     from plutao.train.loop import Training
 
+TRIAL = 0.05  # of the time given, trying the speed takes about so much at most
 REPLAN = 0.05  # a training limited by time looks at its clock after each such share of its steps
 
 
@@ -39,16 +40,17 @@ def plan(training: "Training", budget: Budget) -> None:
         return
     assert budget.seconds is not None
     started = time.perf_counter()
-    step_seconds, tokens = try_speed(training)
+    step_seconds, tokens = try_speed(training, TRIAL * budget.seconds)
     training.seconds += time.perf_counter() - started
     seconds = budget.for_training(tokens / step_seconds)
     training.steps = agreed(training, (seconds - training.seconds) / step_seconds, at_least=1)
     training.write({"event": f"{training.steps} steps of {step_seconds:.3f} s fit into {seconds:.0f} s"})
 
 
-def try_speed(training: "Training", steps: int = 6) -> tuple[float, int]:
+def try_speed(training: "Training", seconds: float, steps: int = 6) -> tuple[float, int]:
     """Seconds a step takes here, all processes agreeing, and its tokens; weights, batches and random numbers end as
-    they began.
+    they began. Where steps are long (those of reinforcement learning write texts first) fewer are tried, once `seconds`
+    have gone by.
     """
     weights = {name: tensor.detach().clone() for name, tensor in training.model.state_dict().items()}
     batches, random = training.batches.state_dict(), torch.get_rng_state()
@@ -56,17 +58,19 @@ def try_speed(training: "Training", steps: int = 6) -> tuple[float, int]:
     training.steps, guard, training.guard = 10**9, training.guard, Guard()
     for _ in range(2 + steps):  # the first two compile and warm up
         started = time.perf_counter()
-        _, tokens = training.accumulate()
+        _, tokens, _ = training.accumulate()
         parallel.sum_gradients(training.parameters, training.world)
         training.optimizer.step(0.0)
         training.optimizer.zero_grad()
         times.append(time.perf_counter() - started)
+        if len(times) > 2 and parallel.largest(sum(times), training.world, training.device.place) > seconds:
+            break
     training.model.load_state_dict(weights)
     training.batches.load_state_dict(batches)
     torch.set_rng_state(random)
     training.optimizer = Optimizers(training.model, training.settings.optimizer, training.device.kind)
     training.guard, training.steps = guard, 0
-    middle = sorted(times[2:])[steps // 2]
+    middle = sorted(times[2:])[len(times[2:]) // 2]
     return parallel.largest(middle, training.world, training.device.place), tokens
 
 

@@ -33,10 +33,16 @@ from plutao.train.schedule import rate
 LOG_SECONDS = 1.0  # between lines of metrics.jsonl, at the least
 
 
-class Batches(Protocol):
-    """An endless iterator of batches that can say where it stands and go back there.
+class Ended(Exception):
+    """Raised by batches that have come to their end, or see that going on would do harm; the words say why."""
 
-    A batch has `weight` (how much it counts beside others of its step), `rows`, `split(rows)` and `to(device)`.
+
+class Batches(Protocol):
+    """An iterator of batches, endless or until it raises `Ended`, that can say where it stands and go back there.
+
+    A batch has `weight` (how much it counts beside others of its step), `rows`, `split(rows)` and `to(device)`; it may
+    have `metrics`, numbers that are written down with its step. Batches that can't say where they stand at every moment
+    have `at_rest`, which tells whether they can now: checkpoints, and stops on request, wait for it.
     """
 
     def __next__(self) -> Any: ...
@@ -64,6 +70,8 @@ class Trained:
     """Mean training loss of the last tenth of the steps, in nats."""
     skipped: int
     """Steps the guard skipped."""
+    ended: str | None = None
+    """Why the batches ended the training early; None where it took all its steps."""
 
 
 class Training:
@@ -92,6 +100,7 @@ class Training:
         self.looks: list[float] = []  # seconds each validation and each sample took
         self.last_logged = -math.inf
         self.stop: str | None = None
+        self.ended: str | None = None
         self.lines = JsonLines(out / "metrics.jsonl") if world.first else None
         self.sinks: list[Sink] = [self.lines, *extra_sinks(settings.sinks, out)] if self.lines else []
         self.resumed_at: int | None = None
@@ -103,7 +112,7 @@ class Training:
         """One optimizer step over one batch, in pieces that fit; skipped where the guard sees harm."""
         started = time.perf_counter()
         self.model.train()
-        loss, tokens = self.accumulate()
+        loss, tokens, metrics = self.accumulate()
         parallel.sum_gradients(self.parameters, self.world)
         norm = float(nn.utils.clip_grad_norm_(self.parameters, self.settings.optimizer.clip))
         share = rate(self.step, self.steps, self.settings.schedule)
@@ -122,21 +131,34 @@ class Training:
             self.last_logged = time.perf_counter()
             peak = self.optimizer.peaks[0] * share
             speed = {"tokens_per_second": round(self.speed, 1)}
-            self.write({"loss": loss, "learning_rate": peak, "gradient_norm": norm, **speed})
+            self.write({"loss": loss, "learning_rate": peak, "gradient_norm": norm, **speed, **metrics})
+            if metrics:
+                self.progress.figures(metrics)
 
-    def accumulate(self) -> tuple[float, int]:
-        """Gradients of the next batch; returns (mean loss per learned target, tokens), over all processes."""
+    def accumulate(self) -> tuple[float, int, dict[str, float]]:
+        """Gradients of the next batch; returns (mean loss per learned target, tokens, what batch and objective tell of
+        themselves), over all processes.
+        """
         batch = next(self.batches)
+        metrics: dict[str, float] = dict(getattr(batch, "metrics", {}))
+        if metrics:  # they come once, and their line must be written
+            self.last_logged = -math.inf
         weight = parallel.total(batch.weight, self.world, self.device.place)
         loss_sum = torch.zeros((), device=self.device.place)
+        of_pieces: dict[str, float] = {}
         for piece in batch.split(self.settings.micro_batch or batch.rows):
             with self.device.autocast():
-                loss, _ = self.objective(self.model, piece.to(self.device.place))
-            scaled = loss * (piece.weight / weight)
+                loss, told = self.objective(self.model, piece.to(self.device.place))
+            share = piece.weight / weight
+            scaled = loss * share
             scaled.backward()
             loss_sum += scaled.detach()
+            for name, value in told.items():
+                of_pieces[name] = of_pieces.get(name, 0.0) + value * share
         tokens = parallel.total(batch.tokens.numel(), self.world, self.device.place)
-        return parallel.total(float(loss_sum), self.world, self.device.place), int(tokens)
+        for name, value in sorted(of_pieces.items()):
+            metrics[name] = parallel.total(value, self.world, self.device.place)
+        return parallel.total(float(loss_sum), self.world, self.device.place), int(tokens), metrics
 
     @property
     def speed(self) -> float:
@@ -174,6 +196,11 @@ class Training:
 
     # ---------------------------------------------------------------------------------------------------------- saving
 
+    @property
+    def at_rest(self) -> bool:
+        """Whether a checkpoint may be taken now."""
+        return bool(getattr(self.batches, "at_rest", True))
+
     def save(self) -> None:
         """A checkpoint of this very moment."""
         if not self.world.first or self.lines is None:
@@ -188,6 +215,7 @@ class Training:
             "batches": self.batches.state_dict(),
             "guard": self.guard.state_dict(),
             "metrics_size": self.lines.size,
+            "ended": self.ended,
         }
         checkpoint.save(
             self.out / "checkpoints", self.step, self.model, self.optimizer, state, self.settings.keep_checkpoints
@@ -209,6 +237,7 @@ class Training:
         self.step, self.steps = found.step, found.state["steps"]
         self.tokens, self.seconds = found.state["tokens"], found.state["seconds"]
         self.stepping, self.losses = found.state["stepping"], found.state["losses"]
+        self.ended = found.state.get("ended")
         self.resumed_at = found.step
         # Other pieces add up in another order: the last bit of the weights would depend on how much memory is free today.
         self.settings = self.settings.model_copy(update={"micro_batch": found.state["micro_batch"]})
@@ -216,9 +245,16 @@ class Training:
             self.lines.cut(found.state["metrics_size"])
         self.progress.note(f"Resumed at step {self.step:,} of {self.steps:,}.")
 
+    def end(self, reason: str) -> None:
+        """The batches end the training before its last step."""
+        self.ended = reason
+        self.write({"event": f"ended early: {reason}"})
+        self.progress.note(f"Training ended at step {self.step:,}: {reason}")
+
     def result(self) -> Trained:
         tail = self.losses[-max(1, self.steps // 10) :] or [math.nan]
-        return Trained(self.step, self.tokens, self.elapsed, self.speed, sum(tail) / len(tail), self.guard.skipped)
+        mean = sum(tail) / len(tail)
+        return Trained(self.step, self.tokens, self.elapsed, self.speed, mean, self.guard.skipped, self.ended)
 
 
 def fit(
@@ -238,7 +274,7 @@ def fit(
     """Trains `model` in place for `budget`; resumes by itself from `out`/checkpoints.
 
     Args:
-        objective: (model, batch) → (loss, metrics), run under autocast.
+        objective: (model, batch) → (loss, metrics), run under autocast; metrics are means that count by the batch's weight.
         evaluate: measures the model on the way; its numbers go to metrics.jsonl as `validation`.
         sample: lets the model write on the way; a list of {"prompt", "text"}.
 
@@ -271,8 +307,12 @@ def run_to_end(training: Training, budget: Budget, evaluate: Evaluate | None, sa
     shares = Shares(training.settings, start=training.step / training.steps, fresh=training.resumed_at is None)
     training.look(evaluate, sample, shares)
     saved = time.perf_counter()
-    while training.step < training.steps:
-        training.take_step()
+    while training.step < training.steps and training.ended is None:
+        try:
+            training.take_step()
+        except Ended as ended:
+            training.end(str(ended))
+            break
         if training.guard.hopeless:
             training.save()
             raise UserError(diverged(training))
@@ -283,6 +323,8 @@ def run_to_end(training: Training, budget: Budget, evaluate: Evaluate | None, sa
             training.step, training.steps, training.losses[-1] if training.losses else math.nan, training.speed, left
         )
         training.look(evaluate, sample, shares)
+        if not training.at_rest:
+            continue
         stop = parallel.largest(float(training.stop is not None), training.world, training.device.place)
         if stop and training.step < training.steps:
             training.save()
@@ -308,7 +350,7 @@ def diverged(training: Training) -> str:
     return (
         f"Training stopped at step {training.step}: {training.guard.in_a_row} steps in a row had a loss or a gradient "
         "that would do harm (metrics.jsonl lists them). "
-        f"Lower base.optimizer.learning_rate to {lower:.1g} and matrix_learning_rate likewise, or raise the warm-up."
+        f"Lower {training.out.name}.optimizer.learning_rate to {lower:.1g} and matrix_learning_rate likewise, or raise the warm-up."
     )
 
 

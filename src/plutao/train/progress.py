@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Protocol
 
-from rich.console import Console
+from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.progress import BarColumn, DownloadColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as ProgressBar
@@ -14,6 +14,7 @@ from rich.text import Text
 
 QUIET_SECONDS = 15.0  # between lines where there is no terminal
 REFRESH_SECONDS = 0.25
+PANEL_COLUMN = 24  # characters a figure takes in the panel
 SAMPLE_WIDTH = 110  # characters shown of a sample; metrics.jsonl and the report have it whole
 
 
@@ -23,6 +24,10 @@ class Progress(Protocol):
     def update(self, step: int, steps: int, loss: float, tokens_per_second: float, seconds_left: float) -> None: ...
 
     def samples(self, step: int, samples: Sequence[dict[str, str]]) -> None: ...
+
+    def figures(self, values: dict[str, float]) -> None: ...
+
+    def exchange(self, prompt: str, before: str, now: str) -> None: ...
 
     def note(self, text: str) -> None: ...
 
@@ -36,6 +41,8 @@ class TerminalProgress:
         self.console, self.name = console, name
         self.live = Live(console=console, auto_refresh=False, transient=False) if console.is_terminal else None
         self.last = -QUIET_SECONDS
+        self.values: dict[str, float] = {}
+        self.texts: tuple[str, str, str] | None = None
         if self.live is not None:
             self.live.start()
 
@@ -48,9 +55,38 @@ class TerminalProgress:
             f"step {step:,}/{steps:,}  loss {loss:.3f}  {tokens_per_second:,.0f} tokens/s  {clock(seconds_left)} left"
         )
         if self.live is None:
-            self.console.print(f"{self.name}: {figures}", highlight=False, markup=False)
+            told = "  ".join(f"{name.replace('_', ' ')} {value:.3g}" for name, value in self.values.items())
+            self.console.print(f"{self.name}: {figures}  {told}".rstrip(), highlight=False, markup=False)
         else:
-            self.live.update(bar(self.name, step / max(steps, 1), figures), refresh=True)
+            parts = [bar(self.name, step / max(steps, 1), figures), *self.panel()]
+            self.live.update(Group(*parts), refresh=True)
+
+    def figures(self, values: dict[str, float]) -> None:
+        """What objective and batches tell of the last step, shown with the next line."""
+        self.values = values
+
+    def exchange(self, prompt: str, before: str, now: str) -> None:
+        """One prompt and its answers, by the model that training started from and by the one it has become."""
+        self.texts = (prompt, before, now)
+
+    def panel(self) -> list[RenderableType]:
+        """The figures in columns, and the exchange below them."""
+        if not self.values:
+            return []
+        table = Table.grid(padding=(0, 2))
+        cells = [
+            Text(f"{name.replace('_', ' ')} ", style="dim") + Text(f"{value:.3g}")
+            for name, value in self.values.items()
+        ]
+        columns = max(1, self.console.width // PANEL_COLUMN)
+        for start in range(0, len(cells), columns):
+            table.add_row(*cells[start : start + columns])
+        parts: list[RenderableType] = [table]
+        for label, text in zip(("prompt", "before", "now"), self.texts or (), strict=False):
+            line = Text(f"{label:7}", style="dim") + Text(on_one_line(text))
+            line.truncate(self.console.width, overflow="ellipsis")
+            parts.append(line)
+        return parts
 
     def samples(self, step: int, samples: Sequence[dict[str, str]]) -> None:
         """What the model writes now, a line each: the prompt, then its own words."""
@@ -89,6 +125,10 @@ class Silence:
     def update(self, step: int, steps: int, loss: float, tokens_per_second: float, seconds_left: float) -> None: ...
 
     def samples(self, step: int, samples: Sequence[dict[str, str]]) -> None: ...
+
+    def figures(self, values: dict[str, float]) -> None: ...
+
+    def exchange(self, prompt: str, before: str, now: str) -> None: ...
 
     def note(self, text: str) -> None: ...
 

@@ -1,0 +1,227 @@
+"""What reinforcement learning trains: the policy that writes, the critic that foretells its scores, and their losses.
+
+PPO (Schulman et al. 2017, as InstructGPT uses it: Ouyang et al. 2022, appendix C.4) has a critic, a model of its own;
+GRPO (Shao et al. 2024) compares answers to the same prompt and needs none.
+
+Letters as in policy.py: B answers, T positions, A actions, D the width of the hidden states.
+"""
+
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+
+from plutao.data.pack import Batch
+from plutao.models.decoder import Decoder
+from plutao.train.cross_entropy import linear_cross_entropy
+from plutao.train.objectives import IGNORED, Objective
+from plutao.train.policy import clipped_surrogate, clipped_value_loss, k3, per_answer, token_log_probabilities
+
+Algorithm = Literal["ppo", "grpo"]
+VALUE_WEIGHT = 0.1
+"""What the critic's loss counts beside the policy's (Ziegler et al. 2019); they share no weights, only the clipping of
+gradients."""
+
+
+class Critic(nn.Module):
+    """A decoder that reads, and a row of weights that turns each hidden state into the score it expects at the end."""
+
+    def __init__(self, decoder: Decoder, score: nn.Linear | None = None, offset: float = 0.0) -> None:
+        """`score` and `offset` of the reward model that it starts from; left out: every state is worth nothing at first."""
+        super().__init__()
+        self.decoder = decoder
+        self.offset = offset
+        self.score = nn.Linear(decoder.config.width, 1, bias=False)
+        with torch.no_grad():
+            self.score.weight.copy_(torch.zeros_like(self.score.weight) if score is None else score.weight)
+
+    def forward(self, tokens: Int[Tensor, "B T"], places: Int[Tensor, "B A"]) -> Float[Tensor, "B A"]:
+        """What is expected before each action: read at the position whose logits the action is drawn from."""
+        hidden = before(self.decoder.hidden(tokens), places)
+        values: Tensor = self.score(hidden).squeeze(-1).float() - self.offset
+        return values
+
+
+class ActorCritic(nn.Module):
+    """The models that are trained together, as one model to the loop."""
+
+    def __init__(self, policy: Decoder, critic: Critic | None, vocabulary: int) -> None:
+        """`vocabulary`: tokens that can be drawn; a table of embeddings padded beyond them has rows that never are."""
+        super().__init__()
+        self.policy, self.critic, self.vocabulary = policy, critic, vocabulary
+
+    @property
+    def blocks(self) -> list[nn.Module]:
+        """All layers, for the compiler."""
+        return [*self.policy.blocks, *(self.critic.decoder.blocks if self.critic is not None else [])]
+
+    @property
+    def head(self) -> nn.Module:
+        """The policy's output layer, which the optimizer treats as a table of embeddings."""
+        return self.policy.head
+
+
+def before(hidden: Float[Tensor, "B T D"], places: Int[Tensor, "B A"]) -> Float[Tensor, "B A D"]:
+    """The hidden states that the tokens at `places` were drawn from."""
+    index = (places - 1).clamp(min=0).unsqueeze(-1).expand(-1, -1, hidden.shape[-1])
+    return hidden.gather(1, index)
+
+
+def action_log_probabilities(
+    policy: Decoder,
+    tokens: Int[Tensor, "B T"],
+    places: Int[Tensor, "B A"],
+    mask: Bool[Tensor, "B A"],
+    vocabulary: int,
+    temperature: float = 1.0,
+) -> tuple[Float[Tensor, "B A"], Float[Tensor, "B A"]]:
+    """(log-probabilities of the actions, entropies of what they were drawn from); 0 where there is none.
+
+    The output layer computes only the positions that have an action.
+    """
+    hidden = before(policy.hidden(tokens), places)[mask]
+    actions = tokens.gather(1, places)[mask]
+    chosen, entropy = token_log_probabilities(hidden, policy.head.weight[:vocabulary], actions, temperature)
+    empty = torch.zeros(mask.shape, dtype=chosen.dtype, device=chosen.device)
+    return empty.masked_scatter(mask, chosen), empty.masked_scatter(mask, entropy)
+
+
+@dataclass(frozen=True)
+class Rollouts:
+    """Answers as the objectives learn from them: a batch to the loop."""
+
+    tokens: Int[Tensor, "B T"]
+    """Prompt and answer, padded on the right: what stands behind a text can't change it."""
+    places: Int[Tensor, "B A"]
+    """Where each action stands in `tokens`; what a tool gave back is no action."""
+    mask: Bool[Tensor, "B A"]
+    reference: Float[Tensor, "B A"]
+    """Log-probabilities of the actions under the model that training started from."""
+    advantages: Float[Tensor, "B A"]
+    old: Float[Tensor, "B A"] | None = None
+    """Log-probabilities before the first update from these answers; None where there is one update only: then they are
+    the policy's own, and the ratio is 1."""
+    values: Float[Tensor, "B A"] | None = None
+    """What the critic expected before the first update."""
+    returns: Float[Tensor, "B A"] | None = None
+    pretraining: Batch | None = None
+    """Rows of text whose loss is mixed in (PPO-ptx)."""
+    kl_coefficient: float = 0.0
+    """Of the penalty in GRPO's loss; PPO's is in the rewards already."""
+    by_answer: bool = False
+    """Whether every answer counts alike (GRPO), or every action (PPO)."""
+    text_share: float = 1.0
+    """What a mean over this piece's pretraining rows must be multiplied by, so that the pieces of a batch, weighted by
+    their answers, add up to the mean over its rows."""
+    metrics: dict[str, float] = field(default_factory=dict)
+    """What is known of the answers, for metrics.jsonl."""
+
+    @property
+    def weight(self) -> int:
+        return self.rows if self.by_answer else int(self.mask.sum())
+
+    @property
+    def rows(self) -> int:
+        return len(self.tokens)
+
+    def pick(self, rows: Tensor) -> "Rollouts":
+        """Some of the answers, without the columns that only they would have padded."""
+        mask = self.mask[rows]
+        actions = int(mask.sum(1).max())
+        length = int(self.places[rows].max()) + 1
+        columns: dict[str, Any] = {
+            name: None if (tensor := getattr(self, name)) is None else tensor[rows][:, :actions]
+            for name in ("places", "mask", "reference", "advantages", "old", "values", "returns")
+        }
+        return replace(self, tokens=self.tokens[rows][:, :length], **columns)
+
+    def split(self, rows: int) -> list["Rollouts"]:
+        """Pieces of at most `rows` answers, each with its part of the pretraining text."""
+        if rows >= self.rows:
+            return [self]
+        pieces = [self.pick(part) for part in torch.split(torch.arange(self.rows, device=self.tokens.device), rows)]
+        if self.pretraining is None:
+            return pieces
+        texts = self.pretraining.split(max(1, -(-self.pretraining.rows // len(pieces))))
+        shares = [
+            (text.rows / self.pretraining.rows) / (piece.weight / self.weight)
+            for text, piece in zip(texts, pieces, strict=False)
+        ]
+        mixed = [
+            replace(piece, pretraining=text, text_share=share)
+            for piece, text, share in zip(pieces, texts, shares, strict=False)
+        ]
+        return mixed + [replace(piece, pretraining=None) for piece in pieces[len(mixed) :]]
+
+    def to(self, device: torch.device) -> "Rollouts":
+        moved: dict[str, Any] = {
+            name: value.to(device) for name, value in vars(self).items() if isinstance(value, Tensor | Batch)
+        }
+        return replace(self, **moved)
+
+
+def ppo(clip: float, value_clip: float | None, pretraining: float, temperature: float = 1.0) -> Objective:
+    """PPO's objective: the clipped surrogate, the critic's loss, and `pretraining` times the loss of the next token on
+    text (PPO-ptx: Ouyang et al. 2022, equation 2), per action.
+    """
+
+    def objective(model: Any, batch: Any) -> tuple[Tensor, dict[str, float]]:
+        policy_loss, metrics = surrogate(model, batch, clip, temperature)
+        values = model.critic(batch.tokens, batch.places)
+        value_losses = clipped_value_loss(values, batch.values, batch.returns, value_clip)
+        value_loss = mean_over(value_losses, batch.mask)
+        metrics |= {"policy_loss": float(policy_loss), "value_loss": float(value_loss)}
+        loss = policy_loss + VALUE_WEIGHT * value_loss
+        return with_text(model, batch, loss, metrics, pretraining)
+
+    return objective
+
+
+def grpo(clip: float, pretraining: float = 0.0, temperature: float = 1.0) -> Objective:
+    """GRPO's objective: the clipped surrogate plus β times the KL divergence as k3, averaged over each answer and then
+    over the answers (Shao et al. 2024, equation 3).
+    """
+
+    def objective(model: Any, batch: Any) -> tuple[Tensor, dict[str, float]]:
+        loss, metrics = surrogate(model, batch, clip, temperature)
+        metrics["policy_loss"] = float(loss)
+        return with_text(model, batch, loss, metrics, pretraining)
+
+    return objective
+
+
+def surrogate(model: ActorCritic, batch: Rollouts, clip: float, temperature: float) -> tuple[Tensor, dict[str, float]]:
+    """The policy's loss, and what is to be known of it: entropy in nats per action, the share of actions clipped."""
+    policy, entropy = action_log_probabilities(
+        model.policy, batch.tokens, batch.places, batch.mask, model.vocabulary, temperature
+    )
+    old = policy.detach() if batch.old is None else batch.old
+    losses, clipped = clipped_surrogate(policy, old, batch.advantages, clip)
+    if batch.by_answer:
+        losses = losses + batch.kl_coefficient * k3(policy, batch.reference)
+        loss = per_answer(losses, batch.mask).mean()
+    else:
+        loss = mean_over(losses, batch.mask)
+    metrics = {
+        "entropy": float(mean_over(entropy, batch.mask)),
+        "clip_fraction": float(mean_over(clipped.float(), batch.mask)),
+    }
+    return loss, metrics
+
+
+def mean_over(values: Float[Tensor, "B A"], mask: Bool[Tensor, "B A"]) -> Float[Tensor, ""]:
+    return torch.where(mask, values, 0.0).sum() / mask.sum()
+
+
+def with_text(
+    model: ActorCritic, batch: Rollouts, loss: Tensor, metrics: dict[str, float], coefficient: float
+) -> tuple[Tensor, dict[str, float]]:
+    """The loss with that of the pretraining text mixed in, where there is some."""
+    if batch.pretraining is None or not coefficient:
+        return loss, metrics
+    hidden = model.policy.hidden(batch.pretraining.tokens)
+    text_loss = linear_cross_entropy(hidden, model.policy.head.weight, batch.pretraining.targets, IGNORED)
+    text_loss = text_loss * batch.text_share
+    return loss + coefficient * text_loss, metrics | {"text_loss": float(text_loss)}
