@@ -5,12 +5,14 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import get_origin
 
 from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
+from plutao.data.settings import ExampleSource
 from plutao.files import write_text
-from plutao.recipe import Recipe, allowed_values, first_line, model_inside
+from plutao.recipe import OptimizerSettings, Recipe, TrainSettings, allowed_values, first_line, model_inside
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "recipe.md"
 
@@ -36,7 +38,7 @@ plutao run small --set data.sources.0.megabytes=2
 ```
 
 The recipe as resolved, every key set, is saved beside each result as `recipe.toml`: copied to a new project's `plutao.toml`, it makes the
-same run again.
+same run again. A recipe has the stages `sft`, `reward`, `rl` and `dpo` where it has their sections.
 
 Recipes that ship: `own-text` (the default of `plutao new`), `sistema-solar` (the demo), `livros-pt` and `shakespeare`.
 
@@ -50,23 +52,42 @@ def reference() -> str:
 
 
 def section(settings: type[BaseModel], path: tuple[str, ...], repeated: bool = False) -> Iterator[str]:
-    """A table of one section's keys, then its subsections."""
+    """A table of one section's keys, then its subsections. What all stages say alike stands with the first of them."""
     name = ".".join(path)
     title = f"`[[{name}]]`" if repeated else f"`[{name}]`" if path else "Top of the file"
     yield from (f"## {title}", "", first_line(settings), "")
+    shared = set(TrainSettings.model_fields) if issubclass(settings, TrainSettings) and path != ("base",) else set()
+    if shared:
+        yield from (
+            f"Besides these: {', '.join(f'`{key}`' for key in TrainSettings.model_fields)}, as in `[base]`.",
+            "",
+        )
+        yield from (changed_defaults(settings, name), "")
     yield from ("| key | allowed | default | meaning |", "| --- | --- | --- | --- |")
     inner = []
     for key, field in settings.model_fields.items():
+        if key in shared:
+            continue
         below = model_inside(field.annotation)
         if below is not None:
-            inner.append((below, (*path, key), field.annotation is not below))
+            inner.append((below, (*path, key), get_origin(field.annotation) is tuple))
             continue
         meaning = " ".join((field.description or "").split())
         cells = [f"`{'.'.join((*path, key))}`", allowed_values(field), default_in_words(field.get_default()), meaning]
         yield "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
     yield ""
     for below, place, several in inner:
-        yield from section(below, place, several)
+        if below is ExampleSource and path != ("sft",):
+            yield from (f"## `[[{'.'.join(place)}]]`", "", "As `[[sft.sources]]`.", "")
+        else:
+            yield from section(below, place, several)
+
+
+def changed_defaults(settings: type[BaseModel], name: str) -> str:
+    """The optimizer's defaults where a stage has others than the base stage."""
+    usual, own = OptimizerSettings().model_dump(), settings.model_fields["optimizer"].get_default().model_dump()
+    changed = [f"`{name}.optimizer.{key} = {value!r}`" for key, value in own.items() if value != usual[key]]
+    return f"Other defaults: {', '.join(changed)}.".replace("'", '"')
 
 
 def default_in_words(value: object) -> str:
