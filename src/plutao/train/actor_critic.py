@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from plutao.data.pack import Batch
 from plutao.models.decoder import Decoder
+from plutao.models.reward import RewardModel
 from plutao.train.cross_entropy import linear_cross_entropy
 from plutao.train.objectives import IGNORED, Objective
 from plutao.train.policy import clipped_surrogate, clipped_value_loss, k3, per_answer, token_log_probabilities
@@ -25,42 +26,32 @@ VALUE_WEIGHT = 0.1
 gradients."""
 
 
-class Critic(nn.Module):
-    """A decoder that reads, and a row of weights that turns each hidden state into the score it expects at the end."""
-
-    def __init__(self, decoder: Decoder, score: nn.Linear | None = None, offset: float = 0.0) -> None:
-        """`score` and `offset` of the reward model that it starts from; left out: every state is worth nothing at first."""
-        super().__init__()
-        self.decoder = decoder
-        self.offset = offset
-        self.score = nn.Linear(decoder.config.width, 1, bias=False)
-        with torch.no_grad():
-            self.score.weight.copy_(torch.zeros_like(self.score.weight) if score is None else score.weight)
-
-    def forward(self, tokens: Int[Tensor, "B T"], places: Int[Tensor, "B A"]) -> Float[Tensor, "B A"]:
-        """What is expected before each action: read at the position whose logits the action is drawn from."""
-        hidden = before(self.decoder.hidden(tokens), places)
-        values: Tensor = self.score(hidden).squeeze(-1).float() - self.offset
-        return values
-
-
 class ActorCritic(nn.Module):
     """The models that are trained together, as one model to the loop."""
 
-    def __init__(self, policy: Decoder, critic: Critic | None, vocabulary: int) -> None:
-        """`vocabulary`: tokens that can be drawn; a table of embeddings padded beyond them has rows that never are."""
+    def __init__(self, policy: Decoder, critic: RewardModel | None, vocabulary: int, critic_rate: float = 1.0) -> None:
+        """Args:
+        critic: a reward model to start from: the number it reads at a token becomes what is expected after it.
+        vocabulary: tokens that can be drawn; a table of embeddings padded beyond them has rows that never are.
+        critic_rate: the critic's learning rate, as a multiple of the policy's.
+        """
         super().__init__()
-        self.policy, self.critic, self.vocabulary = policy, critic, vocabulary
+        self.policy, self.critic, self.vocabulary, self.critic_rate = policy, critic, vocabulary, critic_rate
+
+    def expected(self, tokens: Int[Tensor, "B T"], places: Int[Tensor, "B A"]) -> Float[Tensor, "B A"]:
+        """What the critic expects before each action: read at the position whose logits the action is drawn from."""
+        assert self.critic is not None, "GRPO has no critic"
+        values: Tensor = self.critic.everywhere(tokens).float()
+        return values.gather(1, (places - 1).clamp(min=0))
+
+    def parts(self) -> list[tuple[nn.Module, float]]:
+        """The optimizer's: each model with its learning rate as a multiple of the peak."""
+        return [(self.policy, 1.0), *([(self.critic, self.critic_rate)] if self.critic is not None else [])]
 
     @property
     def blocks(self) -> list[nn.Module]:
         """All layers, for the compiler."""
-        return [*self.policy.blocks, *(self.critic.decoder.blocks if self.critic is not None else [])]
-
-    @property
-    def head(self) -> nn.Module:
-        """The policy's output layer, which the optimizer treats as a table of embeddings."""
-        return self.policy.head
+        return [*self.policy.blocks, *(self.critic.blocks if self.critic is not None else [])]
 
 
 def before(hidden: Float[Tensor, "B T D"], places: Int[Tensor, "B A"]) -> Float[Tensor, "B A D"]:
@@ -76,16 +67,12 @@ def action_log_probabilities(
     mask: Bool[Tensor, "B A"],
     vocabulary: int,
     temperature: float = 1.0,
-) -> tuple[Float[Tensor, "B A"], Float[Tensor, "B A"]]:
-    """(log-probabilities of the actions, entropies of what they were drawn from); 0 where there is none.
-
-    The output layer computes only the positions that have an action.
-    """
+) -> Float[Tensor, "B A"]:
+    """Log-probabilities of the actions, 0 where there is none; the output layer computes only where there is one."""
     hidden = before(policy.hidden(tokens), places)[mask]
     actions = tokens.gather(1, places)[mask]
-    chosen, entropy = token_log_probabilities(hidden, policy.head.weight[:vocabulary], actions, temperature)
-    empty = torch.zeros(mask.shape, dtype=chosen.dtype, device=chosen.device)
-    return empty.masked_scatter(mask, chosen), empty.masked_scatter(mask, entropy)
+    chosen = token_log_probabilities(hidden, policy.head.weight[:vocabulary], actions, temperature)
+    return torch.zeros(mask.shape, dtype=chosen.dtype, device=chosen.device).masked_scatter(mask, chosen)
 
 
 @dataclass(frozen=True)
@@ -169,7 +156,7 @@ def ppo(clip: float, value_clip: float | None, pretraining: float, temperature: 
 
     def objective(model: Any, batch: Any) -> tuple[Tensor, dict[str, float]]:
         policy_loss, metrics = surrogate(model, batch, clip, temperature)
-        values = model.critic(batch.tokens, batch.places)
+        values = model.expected(batch.tokens, batch.places)
         value_losses = clipped_value_loss(values, batch.values, batch.returns, value_clip)
         value_loss = mean_over(value_losses, batch.mask)
         metrics |= {"policy_loss": float(policy_loss), "value_loss": float(value_loss)}
@@ -193,8 +180,8 @@ def grpo(clip: float, pretraining: float = 0.0, temperature: float = 1.0) -> Obj
 
 
 def surrogate(model: ActorCritic, batch: Rollouts, clip: float, temperature: float) -> tuple[Tensor, dict[str, float]]:
-    """The policy's loss, and what is to be known of it: entropy in nats per action, the share of actions clipped."""
-    policy, entropy = action_log_probabilities(
+    """The policy's loss, and the share of actions whose gradient was clipped away."""
+    policy = action_log_probabilities(
         model.policy, batch.tokens, batch.places, batch.mask, model.vocabulary, temperature
     )
     old = policy.detach() if batch.old is None else batch.old
@@ -204,11 +191,7 @@ def surrogate(model: ActorCritic, batch: Rollouts, clip: float, temperature: flo
         loss = per_answer(losses, batch.mask).mean()
     else:
         loss = mean_over(losses, batch.mask)
-    metrics = {
-        "entropy": float(mean_over(entropy, batch.mask)),
-        "clip_fraction": float(mean_over(clipped.float(), batch.mask)),
-    }
-    return loss, metrics
+    return loss, {"clip_fraction": float(mean_over(clipped.float(), batch.mask))}
 
 
 def mean_over(values: Float[Tensor, "B A"], mask: Bool[Tensor, "B A"]) -> Float[Tensor, ""]:

@@ -17,23 +17,21 @@ class Optimizers:
     """
 
     def __init__(self, model: nn.Module, settings: OptimizerSettings, device: str) -> None:
-        matrices, tables, vectors = split_parameters(model)
         adamw: dict[str, Any] = {"betas": settings.betas, "eps": 1e-8, "fused": device in ("cpu", "cuda")}
         self.peaks: list[float] = []
         self.optimizers: list[torch.optim.Optimizer] = []
+        matrices, others = [], []
+        # A model of several parts (actor and critic) says at which multiple of the peak each of them learns.
+        parts: list[tuple[nn.Module, float]] = getattr(model, "parts", lambda: [(model, 1.0)])()
+        for part, factor in parts:
+            of_part, tables, vectors = split_parameters(part)
+            matrices.append(group(of_part, settings.weight_decay, factor))
+            others.append(group([*tables, *vectors], 0.0, factor))
         if settings.kind == "adamw":
-            groups = [group(matrices, settings.weight_decay), group([*tables, *vectors], 0.0)]
-            self._add(
-                torch.optim.AdamW([g for g in groups if g["params"]], lr=settings.learning_rate, **adamw),
-                settings.learning_rate,
-            )
-            return
-        if tables or vectors:
-            self._add(
-                torch.optim.AdamW([*tables, *vectors], lr=settings.learning_rate, weight_decay=0.0, **adamw),
-                settings.learning_rate,
-            )
-        if matrices:
+            matrices, others = [], [found for pair in zip(matrices, others, strict=True) for found in pair]
+        if others := [found for found in others if found["params"]]:
+            self._add(torch.optim.AdamW(others, lr=settings.learning_rate, **adamw), settings.learning_rate)
+        if matrices := [found for found in matrices if found["params"]]:
             muon = torch.optim.Muon(
                 matrices,
                 lr=settings.matrix_learning_rate,
@@ -51,7 +49,7 @@ class Optimizers:
         """One update at `share` of the peak learning rates."""
         for optimizer, peak in zip(self.optimizers, self.peaks, strict=True):
             for parameters in optimizer.param_groups:
-                parameters["lr"] = peak * share
+                parameters["lr"] = peak * share * parameters["factor"]
             optimizer.step()
 
     def zero_grad(self) -> None:
@@ -89,5 +87,5 @@ def split_parameters(model: nn.Module) -> tuple[list[nn.Parameter], list[nn.Para
     )
 
 
-def group(parameters: Iterable[nn.Parameter], weight_decay: float) -> dict[str, Any]:
-    return {"params": list(parameters), "weight_decay": weight_decay}
+def group(parameters: Iterable[nn.Parameter], weight_decay: float, factor: float) -> dict[str, Any]:
+    return {"params": list(parameters), "weight_decay": weight_decay, "factor": factor}

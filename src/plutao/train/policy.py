@@ -28,16 +28,13 @@ KL_ERROR_LIMIT = 0.2
 
 def token_log_probabilities(
     hidden: Float[Tensor, "N D"], table: Float[Tensor, "V D"], tokens: Int[Tensor, " N"], temperature: float = 1.0
-) -> tuple[Float[Tensor, " N"], Float[Tensor, " N"]]:
-    """(log-probability of each token, entropy of the distribution it was drawn from), in nats.
+) -> Float[Tensor, " N"]:
+    """The log-probability of each token, in nats: of softmax(hidden · tableᵀ ÷ temperature), taken in fp32.
 
-    Of softmax(hidden · tableᵀ ÷ temperature), taken in fp32. The entropy carries no gradient.
+    Of tokens drawn from that distribution, the mean of its negative is the distribution's entropy.
     """
     log_probabilities = (F.linear(hidden, table).float() / temperature).log_softmax(-1)
-    chosen = log_probabilities.gather(1, tokens.unsqueeze(1)).squeeze(1)
-    with torch.no_grad():
-        entropy = -(log_probabilities.exp() * log_probabilities).sum(-1)
-    return chosen, entropy
+    return log_probabilities.gather(1, tokens.unsqueeze(1)).squeeze(1)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
