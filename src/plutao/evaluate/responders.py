@@ -8,17 +8,13 @@ InstructGPT (Ouyang et al. 2022, section 4.1 and figure 1).
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
-from plutao.files import read_json
+from plutao.generate.chat import Chat, converses, load_chat
 from plutao.generate.engine import Engine, load_engine
 from plutao.generate.sampling import Sampling
 from plutao.text.chat import Messages
 
-if TYPE_CHECKING:
-    from plutao.generate.chat import Chat
-
-CHAT_STAGES = ("sft", "rl", "dpo")
 MAX_TOKENS = 96
 """Of an answer; a calculation's steps are among them."""
 MARK = "— "
@@ -57,7 +53,7 @@ class Speaker(Responder, Protocol):
 class ChatResponder:
     """A model that learned conversations; with its tools, or without where the chat has none."""
 
-    def __init__(self, chat: "Chat", max_tokens: int = MAX_TOKENS) -> None:
+    def __init__(self, chat: Chat, max_tokens: int = MAX_TOKENS) -> None:
         self.chat, self.max_tokens = chat, max_tokens
 
     @property
@@ -161,26 +157,9 @@ def worked_examples(questions: Sequence[Questioned], count: int = 6) -> list[Exa
     return [Example(one_line(question.messages[-1].content), one_line(question.ideal)) for question in chosen]
 
 
-def stage_of(folder: Path) -> str | None:
-    """The stage that a model folder says it holds."""
-    path = folder / "stage.json"
-    return read_json(path).get("stage") if path.is_file() else None
-
-
-def converses(folder: Path) -> bool:
-    """Whether the model in a folder learned conversations: one of our chat stages, or a folder of others with a template."""
-    stage = stage_of(folder)
-    if stage is not None:
-        return stage in CHAT_STAGES
-    path = folder / "tokenizer_config.json"
-    return path.is_file() and bool(read_json(path).get("chat_template"))
-
-
 def responder(folder: Path, examples: Sequence[Example], slots: int = 64, calculator: bool = True) -> Speaker:
     """Who answers with the model in a folder: itself where it learned conversations, else the prompted base model."""
     if not converses(folder):
         return PromptedBase(load_engine(folder, slots=slots), examples)
-    from plutao.generate.chat import Chat, load_chat
-
     chat = load_chat(folder, slots=slots)
     return ChatResponder(chat if calculator else Chat(chat.engine))

@@ -1,0 +1,239 @@
+"""The contest at the end of a run: every stage answers the same held-out prompts, and the answers are compared blindly.
+
+What comes of it is `comparisons.json` in the run's folder, which the report shows (win rates as in InstructGPT's figure, ratings,
+diversity, sums by digits), and `answers.jsonl`: every answer of every stage, for people to read and to rank.
+
+The prompts are a world's exam questions, whose phrasings and pairs are in no document, dialogue or training question. All
+stages draw at the same temperature, which is the one that rollouts are drawn at; the base model is shown a few worked examples.
+"""
+
+import json
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from random import Random
+from typing import Any
+
+from plutao.evaluate import arithmetic, elo
+from plutao.evaluate.chat_exam import take_chat_exam
+from plutao.evaluate.diversity import diversity
+from plutao.evaluate.intervals import wilson
+from plutao.evaluate.responders import ChatResponder, Speaker, responder, worked_examples
+from plutao.evaluate.winrate import Game, games_from_scores, win_rates
+from plutao.files import read_json, write_json, write_text
+from plutao.generate.chat import Chat
+from plutao.project import Project
+from plutao.worlds import world
+from plutao.worlds.contract import Grade, Question, World
+
+Note = Callable[[str], None]
+STAGES = ("base", "sft", "rl", "dpo")
+PAIRS = (("sft", "base"), ("rl", "sft"), ("dpo", "sft"), ("rl", "base"), ("dpo", "base"), ("rl", "dpo"))
+"""(model, opponent) of the win rates that are told."""
+PROMPTS, ROUND = 400, 100
+"""Prompts compared, where there is time, and prompts that all stages answer before the clock is looked at."""
+VARIED, DRAWS = 48, 4
+"""Prompts on which diversity is measured, and answers drawn to each."""
+SUMS = 16
+"""Of each operation and number of digits."""
+FOR_ANSWERS = 0.6
+"""Share of the time that the comparisons may take; diversity and sums take the rest."""
+
+
+def run(
+    project: Project,
+    world_name: str,
+    note: Note | None = None,
+    seconds: float | None = None,
+    prompts: int = PROMPTS,
+    temperature: float = 1.0,
+) -> dict[str, Any]:
+    """Holds the contest of a run's stages and writes comparisons.json and answers.jsonl into its folder.
+
+    Args:
+        note: told, in a sentence, what was found.
+        seconds: the time it may take; with less of it fewer prompts are compared (never fewer than one round of
+            them), and what there is no time for is left out. None: as long as it takes.
+        prompts: how many are compared.
+    """
+    folders = {stage: project.stage_dir(stage) for stage in STAGES if is_trained(project.stage_dir(stage))}
+    found = compare_stages(folders, world(world_name), project.recipe.seed, seconds, prompts, temperature)
+    answers = found.pop("answers")
+    write_text(
+        project.run_dir / "answers.jsonl", "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in answers)
+    )
+    write_json(project.run_dir / "comparisons.json", found)
+    for name, rate in found["win_rates"].items():
+        (note or no_note)(f"{name.replace('_', ' ')}: {in_words(rate)}.")
+    return found
+
+
+def is_trained(folder: Path) -> bool:
+    path = folder / "stage.json"
+    return path.is_file() and bool(read_json(path).get("complete"))
+
+
+def no_note(text: str) -> None:
+    """Nobody listens."""
+
+
+def in_words(rate: Mapping[str, Any]) -> str:
+    return f"{rate['value']:.0%} ({rate['low']:.0%}–{rate['high']:.0%}) of {rate['n']} prompts"
+
+
+def compare_stages(
+    folders: Mapping[str, Path],
+    world_: World,
+    seed: int = 1,
+    seconds: float | None = None,
+    prompts: int = PROMPTS,
+    temperature: float = 1.0,
+) -> dict[str, Any]:
+    """The contest itself, between any model folders by name: win_rates, ratings, right, diversity, arithmetic, exam, answers."""
+    started = time.monotonic()
+    within = Clock(started, seconds)
+    examples = worked_examples(world_.questions("train", 400, seed))
+    speakers = {name: responder(folder, examples) for name, folder in folders.items()}
+    questions = chosen(world_.questions("exam", None, seed), prompts, seed)
+    answers, grades = answer_all(speakers, questions, world_, seed, temperature, within)
+    questions = questions[: len(next(iter(answers.values()), []))]
+    games = judged(questions, grades)
+    found: dict[str, Any] = {
+        "world": world_.name,
+        "judge": "rule",
+        "simulated": True,
+        "temperature": temperature,
+        "prompts": len(questions),
+        "win_rates": win_rates(games, pairs_among(folders)),
+        "ratings": elo.as_json(elo.ratings(games, seed=seed)),
+        "right": {name: wilson(sum(g.right for g in some), len(some)).as_json() for name, some in grades.items()},
+        "examples": [[example.question, example.answer] for example in examples],
+    }
+    found["diversity"] = varied(speakers, questions, seed, temperature, within)
+    found["arithmetic"] = sums(speakers, world_, seed, within)
+    found["exam"] = missing_exams(folders, speakers, world_, seed)
+    found["seconds"] = round(time.monotonic() - started, 2)
+    found["answers"] = rows(questions, answers, grades)
+    return found
+
+
+class Clock:
+    """Says whether a share of the time is left; always, where there is no limit."""
+
+    def __init__(self, started: float, seconds: float | None) -> None:
+        self.started, self.seconds = started, seconds
+
+    def __call__(self, share: float) -> bool:
+        return self.seconds is None or time.monotonic() - self.started < share * self.seconds
+
+
+def chosen(questions: Sequence[Question], count: int, seed: int) -> list[Question]:
+    """Up to `count` questions, in such an order that any beginning of it holds tasks and languages in their turn."""
+    chance = Random(f"contest/{seed}")
+    groups: dict[tuple[str, str], list[Question]] = {}
+    for question in questions:
+        groups.setdefault((question.task, question.language), []).append(question)
+    queues = [groups[key] for key in sorted(groups)]
+    for queue in queues:
+        chance.shuffle(queue)
+    longest = max(map(len, queues), default=0)
+    turns = [[queue[turn] for queue in queues if turn < len(queue)] for turn in range(longest)]
+    for turn in turns:
+        chance.shuffle(turn)
+    return [question for turn in turns for question in turn][:count]
+
+
+def answer_all(
+    speakers: Mapping[str, Speaker],
+    questions: Sequence[Question],
+    world_: World,
+    seed: int,
+    temperature: float,
+    within: Clock,
+) -> tuple[dict[str, list[str]], dict[str, list[Grade]]]:
+    """Every stage's answers and what the world's rule makes of them, a round of prompts at a time."""
+    answers: dict[str, list[str]] = {name: [] for name in speakers}
+    for start in range(0, len(questions), ROUND):
+        if start and not within(FOR_ANSWERS):
+            break
+        some = questions[start : start + ROUND]
+        for name, speaker in speakers.items():
+            answers[name] += speaker.answer([question.messages for question in some], seed + start, temperature)
+    grades = {
+        name: [world_.grade(question, text) for question, text in zip(questions, said, strict=False)]
+        for name, said in answers.items()
+    }
+    return answers, grades
+
+
+def judged(questions: Sequence[Question], grades: Mapping[str, Sequence[Grade]]) -> list[Game]:
+    """The games as the world's rule decides them: the higher score wins."""
+    scores = {name: [grade.score for grade in some] for name, some in grades.items()}
+    return games_from_scores([question.id for question in questions], scores)
+
+
+def pairs_among(names: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """The pairs of a run's stages; of other models, every one against each before it."""
+    if set(names) <= set(STAGES):
+        return [pair for pair in PAIRS if set(pair) <= set(names)]
+    order = list(names)
+    return [(later, order[place]) for number, later in enumerate(order) for place in range(number)]
+
+
+def varied(
+    speakers: Mapping[str, Speaker], questions: Sequence[Question], seed: int, temperature: float, within: Clock
+) -> dict[str, Any]:
+    """How varied each one's answers are, where there is time; all of them on the same prompts or none."""
+    if temperature == 0 or not within(0.75):
+        return {}
+    some = [question.messages for question in questions[:VARIED]]
+    return {
+        name: diversity(speaker, some, draws=DRAWS, temperature=temperature, seed=seed).as_json()
+        for name, speaker in speakers.items()
+    }
+
+
+def sums(speakers: Mapping[str, Speaker], world_: World, seed: int, within: Clock) -> dict[str, Any]:
+    """The last assistant's arithmetic with the calculator and without it, by digits; {} without an assistant."""
+    last = [name for name, speaker in speakers.items() if isinstance(speaker, ChatResponder)]
+    if not last or not within(0.95):
+        return {}
+    speaker = speakers[last[-1]]
+    some = arithmetic.problems(world_.languages, SUMS, seed)
+    without = ChatResponder(Chat(speaker.engine))
+    return {
+        "model": last[-1],
+        "with": arithmetic.measure(speaker, some, seed),
+        "without": arithmetic.measure(without, some, seed),
+    }
+
+
+def missing_exams(
+    folders: Mapping[str, Path], speakers: Mapping[str, Speaker], world_: World, seed: int
+) -> dict[str, Any]:
+    """The exam of each assistant whose stage did not take it."""
+    found = {}
+    for name, folder in folders.items():
+        card = read_json(folder / "stage.json") if (folder / "stage.json").is_file() else {}
+        speaker = speakers[name]
+        if isinstance(speaker, ChatResponder) and not card.get("exam"):
+            exam = take_chat_exam(speaker, world_, world_.questions("exam", None, seed), seed=seed)
+            found[name] = exam.as_json()
+    return found
+
+
+def rows(
+    questions: Sequence[Question], answers: Mapping[str, Sequence[str]], grades: Mapping[str, Sequence[Grade]]
+) -> list[dict[str, Any]]:
+    """answers.jsonl: for each prompt what every stage said, and the score of each."""
+    return [
+        {
+            "id": question.id,
+            "task": question.task,
+            "language": question.language,
+            "messages": [message.as_json() for message in question.messages],
+            "answers": {name: said[place] for name, said in answers.items()},
+            "scores": {name: round(some[place].score, 4) for name, some in grades.items()},
+        }
+        for place, question in enumerate(questions)
+    ]
