@@ -6,18 +6,18 @@ A layout is found out by its fields. What a row lacks is said with the row and t
 import random
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 from zlib import crc32
 
+from plutao.data.layouts import Misfit, read_turns
 from plutao.data.sources.examples import Row
-from plutao.data.sources.rows import in_words
-from plutao.text.chat import Message, Messages, ToolCall
+from plutao.data.sources.rows import BadRows, in_words
+from plutao.data.trees import Node, read_trees
+from plutao.text.chat import Message, Messages
 
 MOST_ANSWERS = 9
 """Answers of one ranking at most, where a prompt has more graded ones: as many as people were given to rank in InstructGPT."""
-MESSAGE = '{"role": "user", "content": "…"}'
-ROLES = ("system", "user", "assistant", "tool")
 Fields = Mapping[str, Any]
 
 
@@ -59,13 +59,13 @@ class Layout:
     fields: str
     """In words, for messages."""
     fits: Callable[[Fields], bool]
-    read: Callable[[Iterable[Row]], Read]
+    read: Callable[[Iterable[Row], BadRows], Read]
 
 
-def row_by_row(read: Callable[[Row], list[Raw]]) -> Callable[[Iterable[Row]], Read]:
+def row_by_row(read: Callable[[Row], list[Raw]]) -> Callable[[Iterable[Row], BadRows], Read]:
     """A layout's reader from one that takes a single row."""
 
-    def read_all(rows: Iterable[Row]) -> Read:
+    def read_all(rows: Iterable[Row], bad: BadRows) -> Read:
         for row in rows:
             try:
                 found: Sequence[Raw | NotARanking] = read(row)
@@ -91,27 +91,13 @@ def text_of(fields: Fields, name: str) -> str:
 
 
 def messages_of(value: Any, name: str) -> Messages:
-    """A list of messages in OpenAI's layout."""
-    if not isinstance(value, list) or not value:
-        raise NotARanking("no messages", f"field {name!r} holds {in_words(value)}, not a list of messages ({MESSAGE}).")
-    return tuple(message_of(message, f"{name}[{place}]") for place, message in enumerate(value))
-
-
-def message_of(value: Any, name: str) -> Message:
-    if not isinstance(value, dict):
-        raise NotARanking("no message", f"field {name!r} holds {in_words(value)}, not a message ({MESSAGE}).")
-    role, content = value.get("role"), value.get("content", "")
-    if role not in ROLES:
-        raise NotARanking("no such role", f"field {name + '.role'!r} is {role!r}: it must be {', '.join(ROLES)}.")
-    if not isinstance(content, str | None):
-        raise NotARanking("not text", f"field {name + '.content'!r} holds {in_words(content)}, not text.")
-    calls = [call.get("function", call) for call in value.get("tool_calls") or [] if isinstance(call, dict)]
+    """A list of messages in OpenAI's layout or ShareGPT's."""
+    if not isinstance(value, list):
+        raise NotARanking("no messages", f"field {name!r} holds {in_words(value)}, not a list of messages.")
     try:
-        return Message(role, content or "", tuple(ToolCall(call["name"], dict(call["arguments"])) for call in calls))
-    except (KeyError, TypeError, ValueError) as error:
-        raise NotARanking(
-            "no tool call", f"field {name + '.tool_calls'!r} holds a call without name and arguments."
-        ) from error
+        return read_turns(value, name)
+    except Misfit as error:
+        raise NotARanking("no messages", str(error).removesuffix(".")) from error
 
 
 def asked_of(
@@ -251,7 +237,7 @@ def read_judgements(row: Row) -> list[Raw]:
 # Graded answers
 
 
-def read_graded(rows: Iterable[Row]) -> Read:
+def read_graded(rows: Iterable[Row], bad: BadRows) -> Read:
     """Answers with a score, one a row, gathered by prompt: the higher the score, the better the rank.
 
     A prompt's answers make rankings of at most `MOST_ANSWERS`, drawn evenly; all of them are one group.
@@ -261,7 +247,7 @@ def read_graded(rows: Iterable[Row]) -> Read:
         try:
             graded = grade_of(row)
         except NotARanking as error:
-            yield row.where, error
+            bad.found(error.kind, f"{row.where}: {error.sentence}")
         else:
             prompts.setdefault(graded.prompt, []).append(graded)
     for prompt, answers in prompts.items():
@@ -327,83 +313,32 @@ def ranking_of(answers: Sequence[Graded], identity: str) -> Raw:
 # Open Assistant's trees
 
 
-@dataclass
-class Node:
-    """A message of a tree."""
-
-    row: Row
-    parent: str | None
-    text: str
-    role: str
-    rank: int | None
-    tree: str
-    children: list["Node"] = field(default_factory=list)
-
-
-def read_trees(rows: Iterable[Row]) -> Read:
-    """Open Assistant (Köpf et al. 2023): messages with their `parent_id`; answers to one message bear a `rank`, 0 the best.
-
-    Answers nobody ranked are left out.
+def read_ranked_trees(rows: Iterable[Row], bad: BadRows) -> Read:
+    """Open Assistant (Köpf et al. 2023): the replies to one message that people ranked, 0 the best; replies that nobody
+    ranked are left out.
     """
-    nodes: dict[str, Node] = {}
-    for row in rows:
-        try:
-            node = node_of(row)
-        except NotARanking as error:
-            yield row.where, error
-        else:
-            nodes[str(row.fields["message_id"])] = node
-    for node in nodes.values():
-        if node.parent in nodes:
-            nodes[node.parent].children.append(node)
-    for name, node in nodes.items():
-        ranked = [child for child in node.children if child.role == "assistant" and child.rank is not None]
-        if node.role == "prompter" and len(ranked) > 1:
-            yield node.row.where, ranking_of_replies(name, node, ranked, nodes)
-
-
-def node_of(row: Row) -> Node:
-    fields = row.fields
-    role, rank = text_of(fields, "role"), fields.get("rank")
-    if role not in ("prompter", "assistant"):
-        raise NotARanking("no such role", f"field 'role' is {role!r}: it must be prompter or assistant.")
-    if rank is not None and not isinstance(rank, int | float):
-        raise NotARanking("ranks", f"field 'rank' holds {in_words(rank)}, not a number.")
-    parent, tree = row.text("parent_id"), row.text("message_tree_id")
-    number = None if rank is None else int(rank)
-    return Node(row, parent, text_of(fields, "text"), role, number, tree or text_of(fields, "message_id"))
-
-
-def ranking_of_replies(name: str, node: Node, ranked: Sequence[Node], nodes: Mapping[str, Node]) -> Raw:
-    """The replies to one message, with the conversation that led to it."""
-    path = [node]
-    while (above := nodes.get(path[-1].parent or "")) is not None:
-        path.append(above)
-    messages = tuple(Message("user" if turn.role == "prompter" else "assistant", turn.text) for turn in reversed(path))
-    return Raw(
-        messages,
-        [reply.text for reply in ranked],
-        [reply.rank or 0 for reply in ranked],
-        "text",
-        "text",
-        "rank",
-        id=name,
-        group=node.tree,
-        language=node.row.language,
-        license=node.row.license,
-    )
-
-
-def flattened(rows: Iterable[Row]) -> Iterator[Row]:
-    """Trees written one a row, replies inside replies, as the rows of a flat file."""
-    for row in rows:
-        waiting = [(row.fields["prompt"], None)]
+    rows = list(rows)
+    places = {str(row.fields["message_id"]): row.where for row in rows if "message_id" in row.fields}
+    for root in read_trees(rows, bad):
+        waiting: list[tuple[Node, Messages]] = [(root, ())]
         while waiting:
-            message, parent = waiting.pop(0)
-            own = {key: value for key, value in message.items() if key != "replies" and value is not None}
-            tree = row.fields.get("message_tree_id", own.get("message_id"))
-            yield Row(own | ({"parent_id": parent} if parent else {}) | {"message_tree_id": tree}, row.where, row.name)
-            waiting += [(reply, own.get("message_id")) for reply in message.get("replies", [])]
+            node, before = waiting.pop()
+            path = (*before, node.message)
+            waiting += [(reply, path) for reply in reversed(node.replies)]
+            ranked = [reply for reply in node.replies if reply.rank is not None]
+            if node.message.role == "user" and len(ranked) > 1:
+                yield (
+                    places.get(node.id, f"{rows[0].where} (message {node.id})"),
+                    ranking_of_replies(path, node, ranked, root),
+                )
+
+
+def ranking_of_replies(path: Messages, node: Node, ranked: Sequence[Node], root: Node) -> Raw:
+    """The ranked replies to the end of a path."""
+    answers = [reply.message.content for reply in ranked]
+    ranks = [reply.rank or 0 for reply in ranked]
+    names = {"asked": "text", "answered": "text", "ranked": "rank"}
+    return Raw(path, answers, ranks, **names, id=node.id, group=root.id, language=root.language)
 
 
 def has(*names: str) -> Callable[[Fields], bool]:
@@ -415,11 +350,7 @@ LAYOUTS = (
     Layout("'messages', 'completions' and 'ranks'", has("completions"), row_by_row(read_ours)),
     Layout("'chosen' and 'rejected'", has("chosen"), row_by_row(read_pair)),
     Layout("'response1', 'response2' and 'annotator1'", has("response1", "annotator1"), row_by_row(read_judgements)),
-    Layout("'message_id', 'role' and 'rank' (Open Assistant)", has("message_id", "role"), read_trees),
-    Layout(
-        "'message_tree_id' and 'prompt' with 'replies'",
-        lambda fields: isinstance(fields.get("prompt"), dict),
-        lambda rows: read_trees(flattened(rows)),
-    ),
+    Layout("'message_id', 'role' and 'rank' (Open Assistant)", has("message_id"), read_ranked_trees),
+    Layout("'prompt' with 'replies'", lambda fields: isinstance(fields.get("prompt"), dict), read_ranked_trees),
     Layout("'prompt', 'answer' and 'score'", has("score"), read_graded),
 )

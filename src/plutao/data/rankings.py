@@ -104,7 +104,7 @@ def read_alike(rows: Iterator[Row], source: RankingSource, bad: BadRows) -> Iter
         sentence = f"{first.where} holds no ranking: it has {known}. Known are {forms}. Our form: {RIGHT_FORM}."
         bad.found("no ranking", sentence)
         return
-    for where, found in layout.read(chain([first], rows)):
+    for where, found in layout.read(chain([first], rows), bad):
         try:
             if isinstance(found, NotARanking):
                 raise found
