@@ -1,0 +1,199 @@
+"""The law of scaling: what loss a model of N parameters reaches after D tokens, and how the law is found from trainings.
+
+L(N, D) = E + A / N^α + B / D^β (Hoffmann et al. 2022, approach 3). Two things make D count for less than was read:
+
+- text read again: of a text of U tokens, D tokens are worth U + U·R*·(1 − exp(−(D/U − 1) / R*)), R* = 15.4
+  (Muennighoff et al. 2023, equation 5), and parameters beyond what U can feed are discounted likewise;
+- large batches: a step of b tokens learns as if D were D / (1 + b / b*) (McCandlish et al. 2018, equation 2.11), where the
+  critical batch b* grows with the length of the training, b* = K·D^0.47 (Zhang et al. 2024).
+
+Loss is in bits per byte of text, which compares between tokenizers.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from plutao.errors import UserError
+
+REPEATED = 15.387756
+"""R*_D of Muennighoff et al. 2023: repetitions beyond so many are worth next to nothing."""
+EXCESS = 5.309743
+"""R*_N of the same: excess parameters, in multiples of what the text can feed."""
+BATCH_POWER = 0.47
+"""How the critical batch grows with the tokens of a training (Zhang et al. 2024)."""
+HUBER = 1e-3
+"""Where Huber's loss turns from square to line, on log-loss (Hoffmann et al. 2022, appendix D.2)."""
+FEWEST = 6
+"""Trainings that a fit needs: one more than the law has constants."""
+
+Array = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Rung:
+    """One training that the law is fitted to."""
+
+    parameters: int
+    tokens: int
+    batch_tokens: int
+    """Tokens of a step."""
+    unique_tokens: int
+    """Tokens of the text it was read from."""
+    loss: float
+    """Of validation text, in bits per byte."""
+
+
+@dataclass(frozen=True)
+class Law:
+    """E + A / N^α + B / D^β, with what makes D count for less."""
+
+    E: float
+    A: float
+    alpha: float
+    B: float
+    beta: float
+    K: float
+    """The critical batch is K·D^0.47 tokens."""
+    source: str = ""
+    """Which trainings it comes from."""
+
+    def loss(self, parameters: float, tokens: float, batch_tokens: float = 0.0, unique: float = math.inf) -> float:
+        """Bits per byte that a model of `parameters` reaches after `tokens`, in steps of `batch_tokens`, read from `unique`."""
+        useful = useful_tokens(tokens, batch_tokens, unique, self.K)
+        return float(
+            self.E + self.A / self.useful_parameters(parameters, unique) ** self.alpha + self.B / useful**self.beta
+        )
+
+    def optimal_parameters(self, tokens: float) -> float:
+        """The N for which N·D operations reach the lowest loss when D is `tokens`: αA/N^α = βB/D^β."""
+        return float((self.alpha * self.A / (self.beta * self.B) * tokens**self.beta) ** (1 / self.alpha))
+
+    def useful_parameters(self, parameters: float, unique: float) -> float:
+        """`parameters`, those beyond what a text of `unique` tokens can feed discounted."""
+        fed = min(parameters, self.optimal_parameters(unique)) if math.isfinite(unique) else parameters
+        return with_excess(fed, parameters, EXCESS)
+
+    def as_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def with_excess(base: float, total: float, scale: float) -> float:
+    """`base`, and what lies beyond it up to `total` at a worth that decays: base·(1 + R*·(1 − e^(−R/R*)))."""
+    repetitions = max(0.0, total / base - 1)
+    return min(base, total) + base * scale * -math.expm1(-repetitions / scale)
+
+
+def useful_tokens(tokens: float, batch_tokens: float, unique: float, K: float) -> float:
+    """Fresh tokens, read one small step at a time, that teach as much as `tokens` from a text of `unique`."""
+    fresh = tokens if tokens <= unique else with_excess(unique, tokens, REPEATED)
+    return float(fresh / (1 + batch_tokens / (K * tokens**BATCH_POWER)))
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Fitting
+
+
+def fit(rungs: Sequence[Rung], source: str = "", K: float | None = None) -> Law:
+    """The law of these trainings: Huber's loss on log-loss (Hoffmann et al. 2022, appendix D.2).
+
+    Where the exponents are fixed the law is linear in E, A and B, so the best of a grid of exponents is found by least
+    squares, and L-BFGS goes on from the best few.
+
+    Args:
+        K: of the critical batch; None fits it too, which needs trainings of different batches.
+
+    Raises:
+        UserError: too few trainings, or all of one size or one length.
+    """
+    check(rungs)
+    batches = {rung.batch_tokens for rung in rungs}
+    if K is None and len(batches) == 1:
+        K = DEFAULT.K
+    starts = starting_points(rungs, [K] if K is not None else np.geomspace(0.25, 64, 9).tolist())
+    laws = [polish(rungs, start, fixed_batch=K is not None) for start in starts]
+    return replace(min(laws, key=lambda law: huber(rungs, law)), source=source)
+
+
+def check(rungs: Sequence[Rung]) -> None:
+    sizes, lengths = {rung.parameters for rung in rungs}, {rung.tokens for rung in rungs}
+    if len(rungs) < FEWEST or len(sizes) < 2 or len(lengths) < 2:
+        raise UserError(
+            f"The law of scaling can't be fitted to {len(rungs)} trainings of {len(sizes)} sizes and {len(lengths)} lengths: "
+            f"it takes {FEWEST} or more, of at least 2 sizes and 2 lengths (--sizes 1m,3m,7m --tokens 250k,500k,1m)."
+        )
+
+
+def starting_points(rungs: Sequence[Rung], batch_constants: Sequence[float], count: int = 4) -> list[Law]:
+    """The best few laws of a grid of exponents, by least squares on relative errors."""
+    losses = np.array([rung.loss for rung in rungs])
+    sizes = np.array([rung.parameters for rung in rungs], dtype=float)
+    exponents = np.geomspace(0.06, 1.2, 20)
+    found: list[tuple[float, Law]] = []
+    for K in batch_constants:
+        tokens = np.array([useful_tokens(r.tokens, r.batch_tokens, r.unique_tokens, K) for r in rungs])
+        for alpha in exponents:
+            for beta in exponents:
+                terms = np.stack([np.ones_like(losses), sizes**-alpha, tokens**-beta], axis=1)
+                constants = np.linalg.lstsq(terms / losses[:, None], np.ones_like(losses), rcond=None)[0]
+                constants = np.maximum(constants, [0.02, 1e-3, 1e-3])  # loss has a floor, and more never harms
+                E, A, B = constants.tolist()
+                law = Law(E, A, float(alpha), B, float(beta), K)
+                found.append((huber(rungs, law), law))
+    found.sort(key=lambda pair: pair[0])
+    return [law for _, law in found[:count]]
+
+
+def huber(rungs: Sequence[Rung], law: Law) -> float:
+    """Huber's loss of a law on log-loss, summed over the trainings."""
+    errors = [math.log(predict(law, rung)) - math.log(rung.loss) for rung in rungs]
+    return sum(0.5 * e * e if abs(e) <= HUBER else HUBER * (abs(e) - 0.5 * HUBER) for e in errors)
+
+
+def predict(law: Law, rung: Rung) -> float:
+    """As in the fit, where parameters are not discounted: the discount needs the law first."""
+    useful = useful_tokens(rung.tokens, rung.batch_tokens, rung.unique_tokens, law.K)
+    return float(law.E + law.A / rung.parameters**law.alpha + law.B / useful**law.beta)
+
+
+def polish(rungs: Sequence[Rung], start: Law, fixed_batch: bool) -> Law:
+    """The nearest minimum of Huber's loss, by L-BFGS on the logarithms of the constants."""
+    column = {name: tensor([getattr(rung, name) for rung in rungs]) for name in Rung.__dataclass_fields__}
+    fresh = tensor([useful_tokens(rung.tokens, 0.0, rung.unique_tokens, 1.0) for rung in rungs])
+    logs = tensor([math.log(v) for v in (start.E, start.A, start.alpha, start.B, start.beta, start.K)])
+    logs.requires_grad_(True)
+
+    def distance() -> torch.Tensor:
+        E, A, alpha, B, beta, K = logs.exp()
+        useful = fresh / (
+            1 + column["batch_tokens"] / ((start.K if fixed_batch else K) * column["tokens"] ** BATCH_POWER)
+        )
+        predicted = E + A * column["parameters"] ** -alpha + B * useful**-beta
+        return torch.nn.functional.huber_loss(predicted.log(), column["loss"].log(), reduction="sum", delta=HUBER) * 1e6
+
+    optimizer = torch.optim.LBFGS(
+        [logs], max_iter=500, tolerance_grad=1e-10, tolerance_change=1e-13, line_search_fn="strong_wolfe"
+    )
+
+    def closure() -> torch.Tensor:
+        optimizer.zero_grad()
+        value = distance()
+        value.backward()  # type: ignore[no-untyped-call]
+        return value
+
+    optimizer.step(closure)  # type: ignore[no-untyped-call]
+    E, A, alpha, B, beta, K = logs.detach().exp().tolist()
+    return Law(E, A, alpha, B, beta, start.K if fixed_batch else K)
+
+
+def tensor(values: Sequence[float]) -> torch.Tensor:
+    return torch.tensor(values, dtype=torch.float64)
+
+
+DEFAULT = Law(E=0.7, A=30.0, alpha=0.3, B=100.0, beta=0.35, K=4.0, source="an estimate before any training")
+"""What the dial uses where the project has no law of its own."""
