@@ -93,7 +93,7 @@ def test_what_can_not_be_is_refused_before_it_begins() -> None:
 def test_a_batch_that_does_not_fit_is_computed_in_even_shares(
     project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for module in ("plutao.models.cost", "plutao.stages.base"):
+    for module in ("plutao.models.cost", "plutao.stages.common"):
         monkeypatch.setattr(f"{module}.available_memory", lambda: 2**29)
     device = Device("cpu", 0, "bf16", False, "a test")
     shape = base.shape(recipe(), 8192)

@@ -65,7 +65,7 @@ def choose(
     if model is not None:
         return decoder_config(model, vocabulary, context), 16, None, "muon"
     recipe = recipes.load(dir / "plutao.toml")
-    shape = recipe.model.model_dump(exclude={"preset", "context"})
+    shape = recipe.model.model_dump(exclude={"preset", "context", "start_from"})
     config = decoder_config(
         recipe.model.preset, vocabulary or recipe.tokenizer.vocabulary, context or recipe.model.context, **shape
     )

@@ -10,8 +10,10 @@ from plutao.data.sample import sample_texts, validation_texts
 from plutao.files import atomic_folder, fingerprint
 from plutao.project import Project
 from plutao.stages.card import write_card
+from plutao.stages.common import identity, starting_folder
 from plutao.text.fertility import fertility_by_language
 from plutao.text.gpt2 import find_files
+from plutao.text.special import CHAT_TOKENS
 from plutao.text.tokenizer import Tokenizer, train
 
 FERTILITY_BYTES = 1_000_000  # of validation text that say how many bytes a token holds
@@ -20,7 +22,8 @@ FERTILITY_BYTES = 1_000_000  # of validation text that say how many bytes a toke
 def inputs(project: Project, data: str) -> str:
     """Names what this stage depends on: its settings, the seed and the documents."""
     settings = project.recipe.tokenizer.model_dump(mode="json")
-    return fingerprint(["tokenizer", settings, project.recipe.seed, data])
+    taken = identity(starting_folder(project.recipe, project.root))
+    return fingerprint(["tokenizer", settings, project.recipe.seed, data, *([taken] if taken else [])])
 
 
 def run(project: Project, documents: Path, stage_inputs: str, note: Callable[[str], None]) -> Tokenizer:
@@ -31,7 +34,9 @@ def run(project: Project, documents: Path, stage_inputs: str, note: Callable[[st
     """
     settings = project.recipe.tokenizer
     started = time.perf_counter()
-    if settings.path is not None:
+    if folder := starting_folder(project.recipe, project.root):
+        tokenizer = taken_over(folder, note)
+    elif settings.path is not None:
         tokenizer = Tokenizer.load(project.root / settings.path)
     else:
         weights = {source.name: source.weight for source in project.recipe.data.sources}
@@ -55,6 +60,15 @@ def run(project: Project, documents: Path, stage_inputs: str, note: Callable[[st
     took = f"{tokenizer.kind}, {tokenizer.vocabulary_size:,} tokens, in {seconds:.1f} s"
     note(f"Tokenizer: {took}; bytes per token: {in_words(held)}.")
     return tokenizer
+
+
+def taken_over(folder: Path, note: Callable[[str], None]) -> Tokenizer:
+    """The tokenizer of the model that the recipe starts from, with the tokens of conversations added where it has none."""
+    tokenizer = Tokenizer.load(folder)
+    lacking = [token for token in CHAT_TOKENS if not tokenizer.has(token)]
+    if lacking:
+        note(f"The tokenizer of {folder} has no {', '.join(lacking)}: added behind its last token, for conversations.")
+    return tokenizer.with_special_tokens(CHAT_TOKENS)
 
 
 def beside(project: Project) -> dict[str, Tokenizer]:

@@ -20,6 +20,9 @@ SPECIAL_TOKENS: tuple[str, ...] = (
 )
 """Ids 0 to 15 of our own tokenizers, in this order; GPT-2's vocabulary has the missing ones appended after its own."""
 
+CHAT_TOKENS = SPECIAL_TOKENS[4:11]
+"""What conversations and rewards need; tokenizers of other makers get those they lack."""
+
 
 def added(token: str) -> AddedToken:
     """The token as `tokenizers` wants it: matched exactly, touching no blank around it."""

@@ -19,7 +19,7 @@ import tokenizers
 from plutao.errors import UserError
 from plutao.files import fingerprint, read_json, write_json, write_text
 from plutao.text import gpt2
-from plutao.text.special import END_OF_TEXT, MASK, PAD, SPECIAL_TOKENS, UNKNOWN
+from plutao.text.special import END_OF_TEXT, MASK, PAD, SPECIAL_TOKENS, UNKNOWN, added
 from plutao.text.template import TEMPLATE
 from plutao.text.training import train_backend
 
@@ -232,19 +232,44 @@ class Tokenizer:
     @classmethod
     def _load_hugging_face(cls, folder: Path) -> "Tokenizer":
         file = folder / "tokenizer.json"
-        description = read_json(file)
+        read_json(file)
+        saved = file.read_text(encoding="utf-8")
         try:
-            # Makers mark some tokens, such as Qwen's <tool_call>, as not special; typed in a text they are text all the
-            # same. Runs of blanks that some vocabularies add are text, and stay tokens.
-            for token in description["added_tokens"]:
-                token["special"] = token["special"] or not token["content"].isspace()
-            backend = tokenizers.Tokenizer.from_str(json.dumps(description))
+            backend = backend_of(saved)
         except Exception as error:  # what `tokenizers` raises has no narrower type
             raise UserError(
                 f"{file} is damaged ({error}): put back a good copy, or delete it and train it again."
             ) from error
         config = folder / "tokenizer_config.json"
-        return cls(backend, read_json(config) if config.is_file() else None, file.read_text(encoding="utf-8"))
+        return cls(backend, read_json(config) if config.is_file() else None, saved)
+
+    # With something more
+
+    def with_settings(self, **changes: Any) -> "Tokenizer":
+        """The same tokenizer with other settings in tokenizer_config.json."""
+        return Tokenizer(self._backend, self.settings | changes, self._saved)
+
+    def with_special_tokens(self, tokens: Sequence[str]) -> "Tokenizer":
+        """The tokenizer with these special tokens; those it lacks get ids behind its last one."""
+        lacking = [token for token in tokens if not self.has(token)]
+        if not lacking:
+            return self
+        backend = tokenizers.Tokenizer.from_str(self._saved)
+        backend.add_special_tokens([added(token) for token in lacking])
+        saved = backend.to_str(pretty=True)
+        return Tokenizer(backend_of(saved), self.settings, saved)
+
+
+def backend_of(saved: str) -> tokenizers.Tokenizer:
+    """The backend that a tokenizer.json describes.
+
+    Makers mark some tokens, such as Qwen's <tool_call>, as not special; typed in a text they are text all the same. Runs
+    of blanks that some vocabularies add are text, and stay tokens.
+    """
+    description = json.loads(saved)
+    for token in description["added_tokens"]:
+        token["special"] = token["special"] or not token["content"].isspace()
+    return tokenizers.Tokenizer.from_str(json.dumps(description))
 
 
 class IncrementalDecoder:
