@@ -3,10 +3,10 @@
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
-from plutao.worlds.contract import ExamItem, WorldDocument
-from plutao.worlds.solar import facts
+from plutao.worlds.contract import Dialogue, ExamItem, Grade, Labeller, Question, WorldDocument
+from plutao.worlds.solar import chat, facts
 from plutao.worlds.solar.examination import exam
 from plutao.worlds.solar.generator import KINDS, documents
 from plutao.worlds.solar.language import LANGUAGES
@@ -32,6 +32,29 @@ class Solar:
         """Completion questions that training text never contains; the seed chooses which facts are asked."""
         return exam(seed)
 
+    @property
+    def labellers(self) -> tuple[Labeller, ...]:
+        """Simulated people: each ranks answers by the written rule with weights and errors of their own."""
+        return chat.LABELLERS
+
+    def dialogues(self, count: int, seed: int) -> Iterator[Dialogue]:
+        """`count` conversations with an assistant, half in each language; the same seed gives the same ones."""
+        return chat.dialogues(count, seed)
+
+    def questions(
+        self, split: Literal["train", "validation", "exam"], count: int | None = None, seed: int = 1
+    ) -> list[Question]:
+        """Graded questions; those of the exam are asked in words, and about pairs, that nothing else contains."""
+        return chat.questions(split, count, seed)
+
+    def grade(self, question: Question, answer: str) -> Grade:
+        """An answer by the written rule (chat/grading.py says it)."""
+        return chat.grade(question, answer)
+
+    def distractors(self, question: Question, seed: int) -> list[str]:
+        """Plausible worse answers: wrong, evasive, in the other language, rude, long, about something else."""
+        return chat.distractors(question, seed)
+
     def describe(self) -> dict[str, Any]:
         """Counts of what the world holds, and where its facts come from."""
         world = facts.load()
@@ -42,6 +65,8 @@ class Solar:
             "by_relation": dict(Counter(fact.relation for fact in world.facts)),
             "document_kinds": list(KINDS),
             "exam_tasks": dict(Counter(item.task for item in exam())),
+            "chat_exam_tasks": dict(Counter(item.task for item in chat.questions("exam"))),
+            "labellers": {labeller.name: labeller.rule for labeller in self.labellers},
             "sources": dict(world.sources),
         }
 
