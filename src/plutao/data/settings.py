@@ -77,6 +77,16 @@ class ExampleSource(Settings):
     """Language code ("pt", "en") of rows that do not say theirs."""
     license: str | None = None
     """Licence of the rows; one that forbids commercial use marks the model's card."""
+    prompt: str | None = None
+    """Conversations from any table: what the user says, as "Traduza: {en}" where a row has a field en; needs `answer`."""
+    answer: str | None = None
+    """What the assistant answers to `prompt`, as "{pt}"."""
+
+    @model_validator(mode="after")
+    def both_sides(self) -> Self:
+        if (self.prompt is None) != (self.answer is None):
+            raise ValueError(f"source {self.name!r} needs both prompt and answer, or neither")
+        return self
 
     @model_validator(mode="after")
     def exactly_one_origin(self) -> Self:

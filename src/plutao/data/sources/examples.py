@@ -1,5 +1,7 @@
-"""Rows of examples (conversations, rankings) from files: JSONL, JSON and Parquet, each row with the place it stands at."""
+"""Rows of examples (conversations, rankings) from files: JSONL, JSON, CSV, Parquet; each row with the place it stands at."""
 
+import csv
+import io
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -15,7 +17,8 @@ from plutao.data.sources.inspect import Unreadable, check_unpacks, find_encoding
 from plutao.data.sources.rows import BadRows, in_words, is_whole, is_wide, lines, printable, unpacked
 from plutao.errors import UserError
 
-KINDS = (".jsonl", ".json", ".parquet")
+KINDS = (".jsonl", ".json", ".csv", ".parquet")
+DELIMITERS = ",;\t"
 
 
 @dataclass(frozen=True)
@@ -76,7 +79,7 @@ def read_file(file: Found, bad: BadRows) -> Iterator[Row]:
     with open_file(file.path) as opened:
         encoding = find_encoding(file, opened.stream, None)
     with open_file(file.path) as opened:
-        read = json_rows if file.kind == ".json" else jsonl_rows
+        read = {".json": json_rows, ".jsonl": jsonl_rows, ".csv": csv_rows}[file.kind]
         yield from read(file, opened.stream, encoding, bad)
 
 
@@ -108,6 +111,24 @@ def json_rows(file: Found, stream: IO[bytes], encoding: str, bad: BadRows) -> It
         return
     for number, value in enumerate(values, start=1):
         yield from checked(value, f"{file.path}, row {number}", f"{file.name}:{number}", bad)
+
+
+def csv_rows(file: Found, stream: IO[bytes], encoding: str, bad: BadRows) -> Iterator[Row]:
+    """A table whose first line names the fields; the mark between them is the one that this line has most of."""
+    text = io.TextIOWrapper(stream, encoding=encoding, newline="")
+    head = text.readline()
+    delimiter = max(DELIMITERS, key=head.count)
+    names = next(csv.reader([head], delimiter=delimiter), [])
+    csv.field_size_limit(1 << 30)
+    for number, values in enumerate(csv.reader(text, delimiter=delimiter), start=2):
+        where = f"{file.path}, row {number}"
+        if not values:
+            continue
+        if len(values) != len(names):
+            problem = f"{where} has {len(values)} fields, and the first line names {len(names)}."
+            bad.found("fields missing", f"{problem} Put texts with a {delimiter!r} in quotation marks.")
+            continue
+        yield Row(dict(zip(names, values, strict=True)), where, printable(f"{file.name}:{number}"))
 
 
 def parquet_rows(file: Found) -> Iterator[Row]:
