@@ -11,7 +11,7 @@ import pytest
 from plutao.errors import UserError
 from plutao.evaluate.compare import compare, compare_exams, compare_texts
 from plutao.evaluate.exam import Answered, ExamResult
-from plutao.evaluate.measure import Measured, exam_of, measure, name_of, text_of_files
+from plutao.evaluate.measure import Measured, measure, name_of, text_of_files, worlds_of
 from plutao.evaluate.perplexity import BitsPerByte
 from plutao.files import write_json, write_text
 from plutao.models.decoder import Decoder, DecoderConfig
@@ -114,7 +114,7 @@ def test_models_on_disk_are_measured_on_files(folders: list[Path]) -> None:
 
 def test_a_run_without_a_world_has_no_exam(folders: list[Path]) -> None:
     with pytest.raises(UserError, match="no embedded world"):
-        exam_of(folders[0])
+        worlds_of(folders[0])
     assert name_of(Path("/models/gpt2")) == "gpt2"
 
 
@@ -143,12 +143,12 @@ def test_eval_prints_the_contracts_json(folders: list[Path], capsys: pytest.Capt
 def test_compare_prints_the_models_and_the_verdict(folders: list[Path], capsys: pytest.CaptureFixture[str]) -> None:
     command = pytest.importorskip("plutao.cli.compare").compare
     root = folders[0].parents[2]
-    command(["toy-1", "toy-2:base"], root, [str(root / "some.txt")], False)
+    command(["toy-1", "toy-2:base"], root, [str(root / "some.txt")])
     out = capsys.readouterr().out
     assert "toy-1/base" in out and "bits per byte" in out
     assert "can't tell" in out or "is better" in out
-    command(["toy-1", "toy-2"], root, [str(root / "some.txt")], True)
+    command(["toy-1", "toy-2"], root, [str(root / "some.txt")], as_json=True)
     data = json.loads(capsys.readouterr().out)
     assert len(data["models"]) == 2 and data["pairs"][0]["verdict"]
     with pytest.raises(UserError, match="two models or more"):
-        command(["toy-1"], root, [], False)
+        command(["toy-1"], root, [])

@@ -20,14 +20,31 @@ def compare(
             help="A file, a folder or a quoted pattern; may be repeated. The first model's validation text if left out.",
         ),
     ] = [],  # noqa: B006
+    prompts: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Prompts to answer, instead of the world's exam questions; with --judge."),
+    ] = None,
+    judge: Annotated[
+        str | None,
+        typer.Option(
+            metavar="RUN[:reward] | RANKINGS.jsonl",
+            help="Who judges the answers: a reward model, or people who ranked a run's answers.jsonl. The world's rule if left out.",
+        ),
+    ] = None,
+    answers: Annotated[int, typer.Option(min=0, help="Prompts on which answers are compared at most; 0: none.")] = 300,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Measure several models on the same text and the same exam, and say which differences are more than chance."""
+    """Measure several models side by side, and say which differences are more than chance.
+
+    The same text and the same exam for all; where one of them converses, their answers to held-out prompts are compared
+    blindly too: win rates and ratings.
+    """
     import json
 
     from plutao.cli.evaluate import reading
     from plutao.evaluate.compare import compare as compare_models
-    from plutao.evaluate.measure import exam_of, measure, text_of_files, validation_of
+    from plutao.evaluate.measure import measure, text_of_files, validation_of, worlds_of
+    from plutao.evaluate.versus import versus
     from plutao.project import resolve_model
 
     if len(models) < 2:
@@ -35,11 +52,13 @@ def compare(
     folders = [resolve_model(model, folder) for model in models]
     texts = text_of_files(text) if text else validation_of(folders[0], folder)
     try:
-        items = exam_of(folders[0])
+        worlds = worlds_of(folders[0])
     except UserError:
-        items = []  # a run that learned from no world has no exam
+        worlds = []  # a run that learned from no world has no exam
     with reading() as progress:
-        comparison = compare_models([measure(model, texts, items, progress) for model in folders])
+        measured = [measure(model, texts, worlds, progress) for model in folders]
+    contest = versus(folders, worlds, folder, prompts, judge, answers)
+    comparison = compare_models(measured, contest)
     if as_json:
         print(json.dumps(comparison.as_json(), ensure_ascii=False, indent=2))
         return
@@ -73,4 +92,27 @@ def lines_of(comparison: Any) -> list[str]:
     verdicts += [
         f"{pair.first} and {pair.second}, exam: {pair.exam_verdict}." for pair in comparison.pairs if pair.exam_verdict
     ]
-    return [*captured.get().rstrip().splitlines(), "", *verdicts, *comparison.notes]
+    lines = [*captured.get().rstrip().splitlines(), "", *verdicts, *comparison.notes]
+    return lines + (contest_lines(comparison.contest) if comparison.contest else [])
+
+
+def contest_lines(contest: Any) -> list[str]:
+    """Win rates, ratings and variety of the answers, a line each."""
+    judge = {
+        "rule": "the world's written rule (its labellers are simulated)",
+        "reward": "a reward model",
+        "people": "people",
+    }
+    lines = ["", f"Answers to {contest['prompts']} held-out prompts, judged blindly by {judge[contest['judge']]}:"]
+    for name, rate in contest["win_rates"].items():
+        model, _, opponent = name.partition("_over_")
+        interval = f"({rate['low']:.1%}–{rate['high']:.1%})"
+        counts = f"{rate['wins']} won, {rate['ties']} ties, {rate['losses']} lost"
+        lines.append(f"  {model} over {opponent}: {rate['value']:.1%} {interval}; {counts}")
+    for name, rating in contest["ratings"].items():
+        lines.append(f"  rating of {name}: {rating['value']:,.0f} ({rating['low']:,.0f}–{rating['high']:,.0f})")
+    for name, found in contest.get("diversity", {}).items():
+        same, entropy = found["self_similarity"]["value"], found.get("entropy", {}).get("value")
+        bits = "" if entropy is None else f", {entropy:.2f} bits a token"
+        lines.append(f"  variety of {name}: two answers to a prompt share {same:.0%}{bits}")
+    return lines

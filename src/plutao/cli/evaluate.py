@@ -7,6 +7,8 @@ import typer
 
 from plutao.errors import UserError
 
+TASKS = ("exam", "arithmetic")
+
 
 def evaluate(
     folder: Annotated[Path, typer.Argument(metavar="[DIR]", help="The project folder.")] = Path(),
@@ -21,26 +23,32 @@ def evaluate(
             help="A file, a folder or a quoted pattern; may be repeated. The validation text if left out.",
         ),
     ] = [],  # noqa: B006
-    tasks: Annotated[list[str], typer.Option(metavar="exam", help="Besides the text: exam.")] = [],  # noqa: B006
+    tasks: Annotated[
+        list[str],
+        typer.Option(metavar="TASK", help="Besides the text: exam, arithmetic; may be repeated."),
+    ] = [],  # noqa: B006
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Measure a model: bits per byte of any text, with an interval; with --tasks exam, its world's exam too."""
+    """Measure a model: bits per byte of any text, with an interval; with --tasks exam, its world's exam too.
+
+    A stage that converses answers the exam's questions in its own words; a base model completes its sentences.
+    """
     import json
 
-    from plutao.evaluate.measure import exam_of, measure, text_of_files, validation_of
+    from plutao.evaluate.measure import measure, text_of_files, validation_of, worlds_of
     from plutao.project import resolve_model
 
-    if unknown := [task for task in tasks if task != "exam"]:
-        raise UserError(f"There is no task {unknown[0]!r}. The tasks are: exam.")
+    if unknown := [task for task in tasks if task not in TASKS]:
+        raise UserError(f"There is no task {unknown[0]!r}. The tasks are: {', '.join(TASKS)}.")
     model = resolve_model(run, folder, stage)
     texts = text_of_files(text) if text else validation_of(model, folder)
-    items = exam_of(model) if tasks else []
+    worlds = worlds_of(model) if "exam" in tasks else []
     with reading() as progress:
-        measured = measure(model, texts, items, progress)
+        measured = measure(model, texts, worlds, progress, sums="arithmetic" in tasks)
     if as_json:
         print(json.dumps(measured.as_json(), ensure_ascii=False, indent=2))
         return
-    for line in [*text_lines(measured), *exam_lines(measured)]:
+    for line in [*text_lines(measured), *exam_lines(measured), *arithmetic_lines(measured)]:
         print(line)
 
 
@@ -78,15 +86,32 @@ def in_words(text: Any) -> str:
 
 
 def exam_lines(measured: Any) -> list[str]:
-    """The exam as a small table: share right, interval, questions, and what the best constant answer gets."""
+    """The exam as a small table: share right, interval, questions, and what the best constant answer gets; of an assistant
+    also how often it admits ignorance and refuses, where that is due and where it is not.
+    """
     if measured.exam is None:
         return []
     result = measured.exam.as_json()
     rows = {"exam": result["overall"], **result["by_task"], **result["by_language"]}
+    for key, name in (("unknown", "“I don't know”"), ("refusals", "refuses")):
+        rows |= {f"{name}, {side.replace('_', ' ')}": share for side, share in result.get(key, {}).items()}
     width = max(map(len, rows))
     return [f"  {name:<{width}}  {share_in_words(share)}" for name, share in rows.items()]
 
 
 def share_in_words(share: Any) -> str:
     interval = f"({share['low']:.1%}–{share['high']:.1%})"
-    return f"{share['value']:6.1%}  {interval} of {share['n']:,}; the best constant answer: {share['floor']:.1%}"
+    floor = f"; the best constant answer: {share['floor']:.1%}" if "floor" in share else ""
+    return f"{share['value']:6.1%}  {interval} of {share['n']:,}{floor}"
+
+
+def arithmetic_lines(measured: Any) -> list[str]:
+    """Sums and differences by number of digits, with the calculator and without it."""
+    if measured.arithmetic is None:
+        return []
+    lines = []
+    for name, words in (("with", "with the calculator"), ("without", "without it")):
+        shares = measured.arithmetic[name]["by_digits"]
+        cells = [f"{digits} digit{'s' * (digits != '1')} {share['value']:.0%}" for digits, share in shares.items()]
+        lines.append(f"  sums {words}: {', '.join(cells)} (of {next(iter(shares.values()))['n']} each)")
+    return lines

@@ -1,9 +1,10 @@
 """Models side by side: the same text and the same questions for each, and whether the difference is more than chance."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from plutao.evaluate.chat_exam import ChatExam
 from plutao.evaluate.exam import ExamResult
 from plutao.evaluate.intervals import Difference, paired_difference
 from plutao.evaluate.measure import Measured
@@ -37,21 +38,24 @@ class Comparison:
     models: tuple[Measured, ...]
     pairs: tuple[Pair, ...]
     notes: tuple[str, ...]
+    contest: Mapping[str, Any] | None = None
+    """What came of comparing their answers (`contest.compare_answers`), where they could be asked."""
 
     def as_json(self) -> dict[str, Any]:
-        return {
+        found = {
             "models": [model.as_json() for model in self.models],
             "pairs": [pair.as_json() for pair in self.pairs],
             "notes": list(self.notes),
         }
+        return found if self.contest is None else found | {"contest": dict(self.contest)}
 
 
-def compare(models: Sequence[Measured]) -> Comparison:
+def compare(models: Sequence[Measured], contest: Mapping[str, Any] | None = None) -> Comparison:
     """Compares models that were measured on the same text: every further one with the first."""
     assert len(models) >= 2
     first = models[0]
     pairs = tuple(pair_of(first, second) for second in models[1:])
-    return Comparison(tuple(models), pairs, tuple(notes_on(models)))
+    return Comparison(tuple(models), pairs, tuple(notes_on(models)), contest)
 
 
 def pair_of(first: Measured, second: Measured) -> Pair:
@@ -85,12 +89,17 @@ def verdict(a: str, b: str, difference: Difference) -> str:
     return f"{better} is better: {abs(difference.value):.3f} bits per byte fewer ({nearest:.3f}–{furthest:.3f})"
 
 
-def compare_exams(a: str, first: ExamResult, b: str, second: ExamResult) -> tuple[Difference | None, str]:
+def compare_exams(
+    a: str, first: ExamResult | ChatExam, b: str, second: ExamResult | ChatExam
+) -> tuple[Difference | None, str]:
     """The paired difference in the share of right answers, and the verdict in words."""
-    questions = [[answered.item.id for answered in exam.answered] for exam in (first, second)]
-    if questions[0] != questions[1]:
+    if isinstance(first, ChatExam) != isinstance(second, ChatExam):
+        talks, continues = (a, b) if isinstance(first, ChatExam) else (b, a)
+        return None, f"not comparable: {talks} answered questions and {continues} completed sentences"
+    (questions, first_right), (others, second_right) = marks(first), marks(second)
+    if questions != others:
         return None, f"not comparable: {a} and {b} were asked different questions"
-    right = [[float(answered.right) for answered in exam.answered] for exam in (first, second)]
+    right = [first_right, second_right]
     difference = paired_difference(right[0], right[1], [1.0] * len(right[0]))
     if difference is None:
         return None, "can't tell: one question is too few"
@@ -104,6 +113,13 @@ def compare_exams(a: str, first: ExamResult, b: str, second: ExamResult) -> tupl
     better = b if points > 0 else a
     nearest, furthest = sorted((abs(low), abs(high)))
     return difference, f"{better} is better: {abs(points):.1f} points more of the exam ({nearest:.1f}–{furthest:.1f})"
+
+
+def marks(exam: ExamResult | ChatExam) -> tuple[list[str], list[float]]:
+    """(the questions' ids, 1 for each that was answered rightly and 0 for each that was not)."""
+    if isinstance(exam, ChatExam):
+        return [each.question.id for each in exam.answered], [float(each.grade.right) for each in exam.answered]
+    return [each.item.id for each in exam.answered], [float(each.right) for each in exam.answered]
 
 
 def notes_on(models: Sequence[Measured]) -> list[str]:

@@ -12,25 +12,28 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from random import Random
-from typing import Any
+from typing import Any, Protocol
 
 from plutao.evaluate import arithmetic, elo
 from plutao.evaluate.chat_exam import take_chat_exam
 from plutao.evaluate.diversity import diversity
 from plutao.evaluate.intervals import wilson
-from plutao.evaluate.responders import ChatResponder, Speaker, responder, worked_examples
-from plutao.evaluate.winrate import Game, games_from_scores, win_rates
+from plutao.evaluate.responders import ChatResponder, Example, Speaker, responder, worked_examples
+from plutao.evaluate.winrate import Judge, games_from_scores, win_rates
 from plutao.files import read_json, write_json, write_text
 from plutao.generate.chat import Chat
+from plutao.models.reward import load_reward, score_answers
 from plutao.project import Project
+from plutao.text.chat import Messages
+from plutao.text.tokenizer import Tokenizer
 from plutao.worlds import world
-from plutao.worlds.contract import Grade, Question, World
+from plutao.worlds.contract import Question, World
 
 Note = Callable[[str], None]
 STAGES = ("base", "sft", "rl", "dpo")
 PAIRS = (("sft", "base"), ("rl", "sft"), ("dpo", "sft"), ("rl", "base"), ("dpo", "base"), ("rl", "dpo"))
 """(model, opponent) of the win rates that are told."""
-PROMPTS, ROUND = 400, 100
+PROMPTS, ROUND = 300, 100
 """Prompts compared, where there is time, and prompts that all stages answer before the clock is looked at."""
 VARIED, DRAWS = 48, 4
 """Prompts on which diversity is measured, and answers drawn to each."""
@@ -40,12 +43,25 @@ FOR_ANSWERS = 0.6
 """Share of the time that the comparisons may take; diversity and sums take the rest."""
 
 
+class Prompt(Protocol):
+    """A conversation that waits for an answer; a world's `Question` is one."""
+
+    @property
+    def id(self) -> str: ...
+    @property
+    def task(self) -> str: ...
+    @property
+    def language(self) -> str: ...
+    @property
+    def messages(self) -> Messages: ...
+
+
 def run(
     project: Project,
     world_name: str,
     note: Note | None = None,
     seconds: float | None = None,
-    prompts: int = PROMPTS,
+    prompts: int | None = None,
     temperature: float = 1.0,
 ) -> dict[str, Any]:
     """Holds the contest of a run's stages and writes comparisons.json and answers.jsonl into its folder.
@@ -54,27 +70,29 @@ def run(
         note: told, in a sentence, what was found.
         seconds: the time it may take; with less of it fewer prompts are compared (never fewer than one round of
             them), and what there is no time for is left out. None: as long as it takes.
-        prompts: how many are compared.
+        prompts: how many are compared; None: as many as the recipe says.
     """
+    prompts = project.recipe.report.comparisons if prompts is None else prompts
     folders = {stage: project.stage_dir(stage) for stage in STAGES if is_trained(project.stage_dir(stage))}
-    found = compare_stages(folders, world(world_name), project.recipe.seed, seconds, prompts, temperature)
+    reward = project.stage_dir("reward")
+    reward_folder = reward if is_trained(reward) else None
+    found = compare_stages(
+        folders, world(world_name), project.recipe.seed, seconds, prompts, temperature, reward=reward_folder
+    )
     answers = found.pop("answers")
     write_text(
         project.run_dir / "answers.jsonl", "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in answers)
     )
     write_json(project.run_dir / "comparisons.json", found)
-    for name, rate in found["win_rates"].items():
-        (note or no_note)(f"{name.replace('_', ' ')}: {in_words(rate)}.")
+    if note is not None:
+        for name, rate in found["win_rates"].items():
+            note(f"{name.replace('_', ' ')}: preferred in {in_words(rate)}.")
     return found
 
 
 def is_trained(folder: Path) -> bool:
     path = folder / "stage.json"
     return path.is_file() and bool(read_json(path).get("complete"))
-
-
-def no_note(text: str) -> None:
-    """Nobody listens."""
 
 
 def in_words(rate: Mapping[str, Any]) -> str:
@@ -88,33 +106,106 @@ def compare_stages(
     seconds: float | None = None,
     prompts: int = PROMPTS,
     temperature: float = 1.0,
+    reward: Path | None = None,
 ) -> dict[str, Any]:
-    """The contest itself, between any model folders by name: win_rates, ratings, right, diversity, arithmetic, exam, answers."""
-    started = time.monotonic()
-    within = Clock(started, seconds)
+    """The contest itself, between any models by name, on a world's questions: win_rates, ratings, right, diversity,
+    arithmetic, exam, answers.
+
+    Args:
+        reward: the folder of a reward model, which then judges the same answers too.
+    """
+    within = Clock(time.monotonic(), seconds)
     examples = worked_examples(world_.questions("train", 400, seed))
     speakers = {name: responder(folder, examples) for name, folder in folders.items()}
     questions = chosen(world_.questions("exam", None, seed), prompts, seed)
-    answers, grades = answer_all(speakers, questions, world_, seed, temperature, within)
+    answers = answer_all(speakers, questions, seed, temperature, within)
     questions = questions[: len(next(iter(answers.values()), []))]
-    games = judged(questions, grades)
-    found: dict[str, Any] = {
-        "world": world_.name,
-        "judge": "rule",
-        "simulated": True,
-        "temperature": temperature,
-        "prompts": len(questions),
-        "win_rates": win_rates(games, pairs_among(folders)),
-        "ratings": elo.as_json(elo.ratings(games, seed=seed)),
-        "right": {name: wilson(sum(g.right for g in some), len(some)).as_json() for name, some in grades.items()},
-        "examples": [[example.question, example.answer] for example in examples],
-    }
+    of_rule, scores = verdicts(questions, answers, by_rule(world_), seed)
+    found: dict[str, Any] = {"world": world_.name, "judge": "rule", "simulated": True, "temperature": temperature}
+    found |= of_rule
+    found["right"] = {name: right(world_, questions, said) for name, said in answers.items()}
+    found["examples"] = [[example.question, example.answer] for example in examples]
+    if reward is not None:
+        found["by_reward_model"], _ = verdicts(questions, answers, by_reward_model(reward), seed)
     found["diversity"] = varied(speakers, questions, seed, temperature, within)
     found["arithmetic"] = sums(speakers, world_, seed, within)
     found["exam"] = missing_exams(folders, speakers, world_, seed)
-    found["seconds"] = round(time.monotonic() - started, 2)
-    found["answers"] = rows(questions, answers, grades)
+    found["seconds"] = round(time.monotonic() - within.started, 2)
+    found["answers"] = rows(questions, answers, scores)
     return found
+
+
+def compare_answers(
+    folders: Mapping[str, Path],
+    prompts: Sequence[Prompt],
+    judge: Judge,
+    examples: Sequence[Example] = (),
+    seed: int = 1,
+    temperature: float = 1.0,
+) -> dict[str, Any]:
+    """A contest on any prompts with any judge: win_rates, ratings, diversity, answers."""
+    speakers = {name: responder(folder, examples) for name, folder in folders.items()}
+    within = Clock(time.monotonic(), None)
+    answers = answer_all(speakers, prompts, seed, temperature, within)
+    of_judge, scores = verdicts(prompts, answers, judge, seed)
+    found: dict[str, Any] = {"temperature": temperature, **of_judge}
+    found["diversity"] = varied(speakers, prompts, seed, temperature, within)
+    found["answers"] = rows(prompts, answers, scores)
+    return found
+
+
+def verdicts(
+    prompts: Sequence[Prompt], answers: Mapping[str, Sequence[str]], judge: Judge, seed: int
+) -> tuple[dict[str, Any], dict[str, list[float]]]:
+    """What a judge makes of the answers (prompts, win_rates, ratings), and the scores of each model's answers."""
+    scores = {name: judge(prompts, said) for name, said in answers.items()}
+    games = games_from_scores([prompt.id for prompt in prompts], scores)
+    found = {
+        "prompts": len(prompts),
+        "win_rates": win_rates(games, pairs_among(answers)),
+        "ratings": elo.as_json(elo.ratings(games, seed=seed)),
+    }
+    return found, scores
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Judges
+
+
+def by_rule(world_: World) -> Judge:
+    """The world's written rule; the labellers it stands for are simulated."""
+
+    def judge(prompts: Sequence[Any], answers: Sequence[str]) -> list[float]:
+        return [world_.grade(question, said).score for question, said in zip(prompts, answers, strict=True)]
+
+    return judge
+
+
+def by_reward_model(folder: Path) -> Judge:
+    """A reward model. It judges stages that learned to please it, so it is told beside another judge wherever there is one.
+
+    Raises:
+        UserError: the folder holds no reward model, or its tokenizer is not there.
+    """
+    tokenizer = Tokenizer.load(folder)
+    model = load_reward(folder, tokenizer).eval()
+
+    def judge(prompts: Sequence[Any], answers: Sequence[str]) -> list[float]:
+        # An empty answer is one too; the template holds it like any other.
+        scores: list[float] = score_answers(model, tokenizer, [prompt.messages for prompt in prompts], answers).tolist()
+        return scores
+
+    return judge
+
+
+def right(world_: World, questions: Sequence[Question], answers: Sequence[str]) -> dict[str, Any]:
+    """The share of answers that the world's rule calls right."""
+    grades = [world_.grade(question, said) for question, said in zip(questions, answers, strict=True)]
+    return wilson(sum(grade.right for grade in grades), len(grades)).as_json()
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Parts
 
 
 class Clock:
@@ -144,32 +235,17 @@ def chosen(questions: Sequence[Question], count: int, seed: int) -> list[Questio
 
 
 def answer_all(
-    speakers: Mapping[str, Speaker],
-    questions: Sequence[Question],
-    world_: World,
-    seed: int,
-    temperature: float,
-    within: Clock,
-) -> tuple[dict[str, list[str]], dict[str, list[Grade]]]:
-    """Every stage's answers and what the world's rule makes of them, a round of prompts at a time."""
+    speakers: Mapping[str, Speaker], prompts: Sequence[Prompt], seed: int, temperature: float, within: Clock
+) -> dict[str, list[str]]:
+    """Every model's answers, a round of prompts at a time, as long as there is time."""
     answers: dict[str, list[str]] = {name: [] for name in speakers}
-    for start in range(0, len(questions), ROUND):
+    for start in range(0, len(prompts), ROUND):
         if start and not within(FOR_ANSWERS):
             break
-        some = questions[start : start + ROUND]
+        some = [prompt.messages for prompt in prompts[start : start + ROUND]]
         for name, speaker in speakers.items():
-            answers[name] += speaker.answer([question.messages for question in some], seed + start, temperature)
-    grades = {
-        name: [world_.grade(question, text) for question, text in zip(questions, said, strict=False)]
-        for name, said in answers.items()
-    }
-    return answers, grades
-
-
-def judged(questions: Sequence[Question], grades: Mapping[str, Sequence[Grade]]) -> list[Game]:
-    """The games as the world's rule decides them: the higher score wins."""
-    scores = {name: [grade.score for grade in some] for name, some in grades.items()}
-    return games_from_scores([question.id for question in questions], scores)
+            answers[name] += speaker.answer(some, seed + start, temperature)
+    return answers
 
 
 def pairs_among(names: Mapping[str, Any]) -> list[tuple[str, str]]:
@@ -181,12 +257,12 @@ def pairs_among(names: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 
 def varied(
-    speakers: Mapping[str, Speaker], questions: Sequence[Question], seed: int, temperature: float, within: Clock
+    speakers: Mapping[str, Speaker], prompts: Sequence[Prompt], seed: int, temperature: float, within: Clock
 ) -> dict[str, Any]:
     """How varied each one's answers are, where there is time; all of them on the same prompts or none."""
     if temperature == 0 or not within(0.75):
         return {}
-    some = [question.messages for question in questions[:VARIED]]
+    some = [prompt.messages for prompt in prompts[:VARIED]]
     return {
         name: diversity(speaker, some, draws=DRAWS, temperature=temperature, seed=seed).as_json()
         for name, speaker in speakers.items()
@@ -223,17 +299,17 @@ def missing_exams(
 
 
 def rows(
-    questions: Sequence[Question], answers: Mapping[str, Sequence[str]], grades: Mapping[str, Sequence[Grade]]
+    prompts: Sequence[Prompt], answers: Mapping[str, Sequence[str]], scores: Mapping[str, Sequence[float]]
 ) -> list[dict[str, Any]]:
-    """answers.jsonl: for each prompt what every stage said, and the score of each."""
+    """answers.jsonl: for each prompt what every model said, and the score of each."""
     return [
         {
-            "id": question.id,
-            "task": question.task,
-            "language": question.language,
-            "messages": [message.as_json() for message in question.messages],
+            "id": prompt.id,
+            "task": prompt.task,
+            "language": prompt.language,
+            "messages": [message.as_json() for message in prompt.messages],
             "answers": {name: said[place] for name, said in answers.items()},
-            "scores": {name: round(some[place].score, 4) for name, some in grades.items()},
+            "scores": {name: round(some[place], 4) for name, some in scores.items()},
         }
-        for place, question in enumerate(questions)
+        for place, prompt in enumerate(prompts)
     ]

@@ -12,14 +12,19 @@ from plutao.data.sources.find import find_files
 from plutao.data.sources.inspect import inspect_file
 from plutao.data.sources.rows import BadRows, read_file
 from plutao.errors import UserError
-from plutao.evaluate.exam import ExamResult, Item, take_exam
+from plutao.evaluate import arithmetic
+from plutao.evaluate.chat_exam import ChatExam, take_chat_exam
+from plutao.evaluate.exam import ExamResult, take_exam
 from plutao.evaluate.perplexity import BitsPerByte, Document, bits_per_byte
+from plutao.evaluate.responders import ChatResponder
 from plutao.files import read_json
+from plutao.generate.chat import Chat, converses
 from plutao.generate.engine import Engine
+from plutao.generate.tools import Calculator
 from plutao.models.interop.huggingface import load_model
 from plutao.project import run_card
 from plutao.text.tokenizer import Tokenizer
-from plutao.worlds import world
+from plutao.worlds import World, world
 
 Texts = Callable[[], Iterable[Document]]
 """Gives the documents of a text anew each time it is called."""
@@ -31,35 +36,82 @@ class Measured:
 
     name: str
     text: BitsPerByte
-    exam: ExamResult | None
+    exam: ExamResult | ChatExam | None
+    """Of an assistant in its own words, of a base model by completion."""
     parameters: int
     tokens: int | None
     seconds: float | None
     data: str | None
     """Names the documents it learned from, where its run says."""
+    arithmetic: dict[str, Any] | None = None
+    """An assistant's sums {"with", "without"} the calculator, where asked for."""
 
     def as_json(self) -> dict[str, Any]:
         found = {"model": self.name, **self.text.as_json()}
         if self.exam is not None:
             found["exam"] = self.exam.as_json()
+        if self.arithmetic is not None:
+            found["arithmetic"] = self.arithmetic
         return found | {"parameters": self.parameters, "trained_tokens": self.tokens, "trained_seconds": self.seconds}
 
 
 def measure(
-    folder: Path, texts: Texts, items: Sequence[Item] = (), progress: Callable[[int], None] | None = None
+    folder: Path,
+    texts: Texts,
+    worlds: Sequence[World] = (),
+    progress: Callable[[int], None] | None = None,
+    sums: bool = False,
 ) -> Measured:
-    """Loads the model in `folder`, measures it on the text and, where there are `items`, lets it take the exam.
+    """Loads the model in `folder`, measures it on the text and, where there are `worlds`, lets it take their exams.
+
+    Args:
+        sums: an assistant also calculates, with the calculator and without it.
 
     Raises:
         UserError: the folder holds no model or tokenizer that can be read, or the text is empty.
     """
     model, tokenizer = load_model(folder), Tokenizer.load(folder)
     text = bits_per_byte(model, tokenizer, texts(), progress=progress)
-    exam = take_exam(Engine(model, tokenizer), tokenizer, items) if items else None
+    engine = Engine(model, tokenizer, slots=32)
     card = read_json(folder / "stage.json") if (folder / "stage.json").is_file() else {}
     data = run_card(folder.parent).get("data") if (folder.parent / "run.json").is_file() else None
-    tokens, seconds = card.get("tokens"), card.get("seconds")
-    return Measured(name_of(folder), text, exam, model.config.parameters(), tokens, seconds, data)
+    return Measured(
+        name=name_of(folder),
+        text=text,
+        exam=examined(folder, engine, worlds) if worlds else None,
+        parameters=model.config.parameters(),
+        tokens=card.get("tokens"),
+        seconds=card.get("seconds"),
+        data=data,
+        arithmetic=calculated(folder, engine) if sums else None,
+    )
+
+
+def examined(folder: Path, engine: Engine, worlds: Sequence[World]) -> ExamResult | ChatExam:
+    """The exams of the worlds: an assistant answers, calculator at hand; a base model completes sentences."""
+    seed = seed_of_run(folder)
+    if not converses(folder):
+        return take_exam(engine, engine.tokenizer, [item for each in worlds for item in each.exam(seed)])
+    assistant = ChatResponder(Chat(engine, (Calculator(),)))
+    exams = [take_chat_exam(assistant, each, each.questions("exam", None, seed)) for each in worlds]
+    return ChatExam(tuple(answered for exam in exams for answered in exam.answered))
+
+
+def calculated(folder: Path, engine: Engine) -> dict[str, Any]:
+    """Sums by number of digits, with the calculator and without it.
+
+    Raises:
+        UserError: a base model, which can't be asked.
+    """
+    if not converses(folder):
+        raise UserError(
+            f"{name_of(folder)} continues text and can't be asked for sums: name a stage that converses, or leave out "
+            "--tasks arithmetic."
+        )
+    recipe = recipe_of(folder)
+    some = arithmetic.problems(recipe.languages if recipe else ("en", "pt"))
+    tools = {"with": (Calculator(),), "without": ()}
+    return {name: arithmetic.measure(ChatResponder(Chat(engine, those)), some) for name, those in tools.items()}
 
 
 def name_of(folder: Path) -> str:
@@ -107,17 +159,34 @@ def text_of_files(paths: Sequence[str], root: Path = Path()) -> Texts:
     return documents
 
 
-def exam_of(folder: Path) -> list[Item]:
-    """The exam questions of the worlds that the model's run learned from.
+def recipe_of(folder: Path) -> recipes.Recipe | None:
+    """The recipe of the run that a model's folder belongs to."""
+    path = folder.parent / "recipe.toml"
+    return recipes.load(path) if path.is_file() else None
+
+
+def seed_of_run(folder: Path) -> int:
+    recipe = recipe_of(folder)
+    return 1 if recipe is None else recipe.seed
+
+
+def worlds_of(folder: Path) -> list[World]:
+    """The worlds that the model's run learned from.
 
     Raises:
         UserError: the run learned from no world, so there is no exam.
     """
-    path = folder.parent / "recipe.toml"
-    recipe = recipes.load(path) if path.is_file() else None
-    names = sorted({source.world for source in recipe.data.sources if source.world}) if recipe else []
-    if recipe is None or not names:
+    recipe = recipe_of(folder)
+    names = world_names(recipe) if recipe else []
+    if not names:
         raise UserError(
             f"{name_of(folder)} learned from no embedded world, so there is no exam for it: leave out --tasks exam."
         )
-    return [item for name in names for item in world(name).exam(recipe.seed)]
+    return [world(name) for name in names]
+
+
+def world_names(recipe: recipes.Recipe) -> list[str]:
+    """The worlds of a recipe's texts and conversations."""
+    sources = [source.world for source in recipe.data.sources]
+    sources += [source.world for source in (recipe.sft.sources if recipe.sft else ())]
+    return sorted({name for name in sources if name})
