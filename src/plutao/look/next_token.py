@@ -3,6 +3,7 @@ Figures 25 to 27 and 47).
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -10,7 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from plutao.look.reading import drawable, read
+from plutao.look.reading import drawable, read, read_tokens
 from plutao.look.tokens import visible
 from plutao.look.view import View, canvas, heat_marker, label, numbers, percent
 from plutao.look.words import phrases
@@ -50,6 +51,8 @@ class NextTokens:
     others_probability: float
     entropy: float
     """Of the whole distribution, in bits: 0 where the model is certain, log2 V where it has no idea."""
+    came: Candidate | None = None
+    """The token that did come, where one is known."""
 
 
 @dataclass(frozen=True)
@@ -89,17 +92,42 @@ def next_tokens(model: Decoder, tokenizer: Tokenizer, text: str, top: int = 10) 
     Raises:
         UserError: the text is longer than the model's context.
     """
-    logits = read(model, tokenizer, text).logits(-1)[: drawable(model, tokenizer)]
+    return candidates_of(read(model, tokenizer, text).logits(-1)[: drawable(model, tokenizer)], tokenizer, text, top)
+
+
+def next_in_answer(
+    model: Decoder, tokenizer: Tokenizer, tokens: Sequence[int], place: int, since: int = 0, top: int = 10
+) -> NextTokens:
+    """What might have come at one place of an answer, and the token that did: why this word.
+
+    Args:
+        tokens: the conversation and the answer, as the model read and wrote them.
+        place: where the token in question stands.
+        since: where the answer begins; the title shows the text from there on.
+    """
+    assert 0 < place < len(tokens)
+    logits = read_tokens(model, list(tokens[:place])).logits(-1)[: drawable(model, tokenizer)]
+    return candidates_of(logits, tokenizer, tokenizer.decode(tokens[since:place]), top, tokens[place])
+
+
+def candidates_of(
+    logits: Float[Tensor, " V"], tokenizer: Tokenizer, text: str, top: int, came: int | None = None
+) -> NextTokens:
+    """The table of one softmax."""
     logs = logits.double().log_softmax(-1)
-    values, ids = logs.topk(min(top, len(logs)))
-    candidates = [
-        Candidate(rank, token, visible(tokenizer.token_text(token)), float(logits[token]), math.exp(value), value)
-        for rank, (token, value) in enumerate(zip(ids.tolist(), values.tolist(), strict=True), 1)
-    ]
+    order = logs.argsort(descending=True, stable=True)[: min(top, len(logs))].tolist()
+
+    def candidate(rank: int, token: int) -> Candidate:
+        log = float(logs[token])
+        return Candidate(rank, token, visible(tokenizer.token_text(token)), float(logits[token]), math.exp(log), log)
+
+    candidates = [candidate(rank, token) for rank, token in enumerate(order, 1)]
     rest = logs.clone()
-    rest[ids] = -math.inf
-    others = len(logs) - len(candidates)
-    return NextTokens(text, candidates, others, float(rest.exp().sum()), entropy(logs))
+    rest[order] = -math.inf
+    found = None
+    if came is not None:
+        found = candidate(1 + int((logs > logs[came]).sum()), came)
+    return NextTokens(text, candidates, len(logs) - len(order), float(rest.exp().sum()), entropy(logs), found)
 
 
 def positions(model: Decoder, tokenizer: Tokenizer, text: str) -> Positions:
@@ -139,6 +167,13 @@ def entropy(log_probabilities: Float[Tensor, " V"]) -> float:
 def view(seen: NextTokens, language: str = "en") -> View:
     """The table of next tokens, the most probable first."""
     say, form = phrases(language), numbers(language)
+    shown, others, others_probability, marked = list(seen.candidates), seen.others, seen.others_probability, None
+    if seen.came is not None:
+        ids = [candidate.id for candidate in shown]
+        if seen.came.id not in ids:  # too improbable for the table's first rows: it gets one of its own
+            shown.append(seen.came)
+            others, others_probability = others - 1, others_probability - seen.came.probability
+        marked = [*ids, seen.came.id].index(seen.came.id)
     rows = [
         [
             candidate.text,
@@ -147,21 +182,22 @@ def view(seen: NextTokens, language: str = "en") -> View:
             form.number(candidate.log_probability, 3),
             form.number(candidate.logit, 3),
         ]
-        for candidate in seen.candidates
+        for candidate in shown
     ]
-    others = say["others"].format(count=form.number(seen.others))
-    if seen.others:
-        rows.append([others, "", percent(form, seen.others_probability), "", ""])
-    shares = [candidate.probability for candidate in seen.candidates]
+    if others:
+        name = say["others"].format(count=form.number(others))
+        rows.append([name, "", percent(form, others_probability), "", ""])
+    shares = [candidate.probability for candidate in shown]
     return View(
         id="next",
         title=say["next"].format(text=tail(seen.text)) if seen.text else say["first"],
         note=say["next_note"].format(bits=form.number(seen.entropy, 2), choices=form.significant(2**seen.entropy)),
         columns=[say["token"], say["id"], say["probability"], say["log_probability"], say["logit"]],
         rows=rows,
-        draw=lambda: picture(seen, others, language),
-        heat=[*shares, *([None] if seen.others else [])],
+        draw=lambda: picture(seen, say["others"].format(count=form.number(seen.others)), language),
+        heat=[*shares, *([None] if others else [])],
         heated=2,
+        marked=marked,
     )
 
 

@@ -13,7 +13,7 @@ from plutao.text.tokenizer import Tokenizer
 
 @dataclass(frozen=True)
 class Reading:
-    """A text of n tokens, read from its beginning: T = n + 1 positions, `<|endoftext|>` in front."""
+    """Tokens read from their beginning: T positions. A text of n tokens has `<|endoftext|>` in front, so T = n + 1."""
 
     model: Decoder
     tokens: list[int]
@@ -29,15 +29,21 @@ class Reading:
         return self.logits(position).double().log_softmax(-1)
 
 
-@torch.inference_mode()
 def read(model: Decoder, tokenizer: Tokenizer, text: str) -> Reading:
-    """The model reads a text that stands at the beginning of a document, as in training; dropout is off.
+    """The model reads a text that stands at the beginning of a document, as in training.
 
     Raises:
         UserError: the text is longer than the model's context.
     """
     tokens = [tokenizer.end_of_text, *tokenizer.encode(text)]
     check_length(tokens, model.config.context)
+    return read_tokens(model, tokens)
+
+
+@torch.inference_mode()
+def read_tokens(model: Decoder, tokens: list[int]) -> Reading:
+    """The model reads tokens as they are, no more than its context holds; dropout is off."""
+    assert 0 < len(tokens) <= model.config.context
     training = model.training
     model.eval()
     try:
