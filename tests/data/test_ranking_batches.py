@@ -8,7 +8,7 @@ from plutao.data.pack import NOT_LEARNED
 from plutao.data.ranking_batches import RankedAnswers, RankingBatch, RankingBatches, encode_rankings, fill_rows
 from plutao.data.rankings import Labelled, Ranking
 from plutao.errors import UserError
-from plutao.text.chat import Message
+from plutao.text.chat import Message, ToolCall
 from plutao.text.tokenizer import Tokenizer, train
 
 
@@ -77,6 +77,19 @@ def test_the_rows_hold_every_text_once_and_learn_the_answers_alone(tokenizer: To
         ["ice", "a dwarf planet", "the sun"],
         ["a", "b"],
     ]
+
+
+def test_what_a_tool_gave_back_is_read_and_not_learned(tokenizer: Tokenizer) -> None:
+    call = Message("assistant", tool_calls=(ToolCall("calculator", {"expression": "1+1"}),))
+    turns = ((call, Message("tool", "which"), Message("assistant", "talk")), (Message("assistant", "ice"),))
+    ranking = Ranking((Message("user", "sun?"),), ("talk", "ice"), (1, 2), "1", "test", turns=turns)
+    (element,) = encoded(tokenizer, Labelled(ranking, ((1, 2),), (None,)), context=256)
+    batch = RankingBatch([element], 256)
+    first = batch.segments == (1 if batch.by_element([0.0, 1.0])[0][0] == 0.0 else 2)
+    learned = tokenizer.decode(batch.targets[first & (batch.targets != NOT_LEARNED)].tolist())
+    read = tokenizer.decode(batch.tokens[first].tolist())
+    assert "<tool_response>which" in read and "which" not in learned
+    assert learned.startswith("<tool_call>") and learned.endswith("talk<|im_end|>")
 
 
 def test_a_batch_is_split_between_prompts_never_within_one(tokenizer: Tokenizer) -> None:

@@ -157,6 +157,21 @@ def test_what_is_no_ranking_is_refused_by_row_and_field(tmp_path: Path, row: Any
     assert sentence in said and ", row 1" in said and "Traceback" not in said
 
 
+def test_answers_that_called_a_tool_keep_their_turns(tmp_path: Path) -> None:
+    call = {"type": "function", "function": {"name": "calculator", "arguments": {"expression": "1+1"}}}
+    turns = [
+        {"role": "assistant", "content": "", "tool_calls": [call]},
+        {"role": "tool", "content": "2"},
+        {"role": "assistant", "content": "It is 2."},
+    ]
+    (one,) = read(tmp_path, ours([turns, "It is 3."]))
+    assert one.completions == ("It is 2.", "It is 3.")
+    assert [message.role for message in one.conversation(0)] == ["user", "assistant", "tool", "assistant"]
+    assert [message.content for message in one.conversation(1)] == ["why?", "It is 3."]
+    write_rankings([one], tmp_path / "again.jsonl")
+    assert list(read_rankings(tmp_path / "again.jsonl", Source())) == [one]
+
+
 def test_bad_rows_are_counted_where_the_recipe_says_so(tmp_path: Path) -> None:
     bad = BadRows("skip")
     path = file(tmp_path, ours(), ours(["a"], [1]), ours(["a", ""]), ours(["c", "d"], [1, 1]))

@@ -22,7 +22,7 @@ from plutao.data.pack import NOT_LEARNED, mix_weights, shuffled
 from plutao.data.rankings import Labelled, preferences
 from plutao.errors import UserError
 from plutao.models.reward import reward_token
-from plutao.text.chat import END, encode
+from plutao.text.chat import END, encode, encode_for_learning
 from plutao.text.tokenizer import Tokenizer
 
 ROW_STEP = 32
@@ -35,8 +35,8 @@ class RankedAnswers:
 
     rows: tuple[tuple[int, ...], ...]
     """Each the conversation, the answer, `<|im_end|>` and `<|reward|>`."""
-    start: int
-    """Where the answers begin: before it, all rows are alike."""
+    learned: tuple[tuple[bool, ...], ...]
+    """Which tokens are the answer's own: its words, its tool calls and the end of its turn."""
     pairs: tuple[tuple[int, int], ...]
     """(better, worse) places in `rows`."""
     weights: tuple[float, ...]
@@ -68,12 +68,18 @@ def encode_rankings(
 
 
 def encode_ranking(one: Labelled, tokenizer: Tokenizer, context: int, left_out: LeftOut) -> RankedAnswers | None:
-    opening = encode(tokenizer, one.ranking.messages, generation_prompt=True)
-    ending = [tokenizer.special(END), reward_token(tokenizer)]
-    rows = [(*opening, *answer, *ending) for answer in tokenizer.encode_batch(one.ranking.completions)]
+    opening = len(encode(tokenizer, one.ranking.messages, generation_prompt=True))
+    end, reward = tokenizer.special(END), reward_token(tokenizer)
+    rows: list[tuple[int, ...]] = []
+    learned: list[tuple[bool, ...]] = []
+    for place in range(len(one.ranking.completions)):
+        encoded = encode_for_learning(tokenizer, one.ranking.conversation(place))
+        length = len(encoded.tokens) - encoded.tokens[::-1].index(end)  # up to the end of the last turn
+        rows.append((*encoded.tokens[:length], reward))
+        learned.append((*[False] * opening, *encoded.learned[opening:length], False))
     kept = [place for place, row in enumerate(rows) if len(row) <= context]
     left_out.answers_too_long += len(rows) - len(kept)
-    if len(opening) + len(ending) >= context:
+    if opening + 2 >= context:
         left_out.counts["prompt longer than the context"] += 1
         return None
     if len(kept) < 2:
@@ -87,7 +93,9 @@ def encode_ranking(one: Labelled, tokenizer: Tokenizer, context: int, left_out: 
         left_out.counts["only ties"] += 1
         return None
     weights = tuple(share / comb(len(kept), 2) for share in shares.values())
-    return RankedAnswers(tuple(rows[place] for place in kept), len(opening), tuple(shares), weights)
+    return RankedAnswers(
+        tuple(rows[place] for place in kept), tuple(learned[place] for place in kept), tuple(shares), weights
+    )
 
 
 def refuse_nothing(elements: Sequence[object], left_out: LeftOut, context: int) -> None:
@@ -164,8 +172,9 @@ class RankingBatch:
                 ids = element.rows[text[1]]
                 tokens[number, start : start + len(ids)] = ids
                 segments[number, start : start + len(ids)] = self._place[text] + 1
-                # The answer and the end of its turn; the reward's token is nobody's word.
-                targets[number, start + element.start - 1 : start + len(ids) - 2] = ids[element.start : -1]
+                # Each position tells the token that follows it.
+                learned = np.array(element.learned[text[1]][1:])
+                targets[number, start : start + len(ids) - 1][learned] = np.array(ids[1:])[learned]
                 start += len(ids)
         return tuple(torch.from_numpy(table).to(self.device or "cpu") for table in (tokens, segments, targets))  # type: ignore[return-value]
 

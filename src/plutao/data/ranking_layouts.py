@@ -47,6 +47,8 @@ class Raw:
     demonstration: str | None = None
     language: str | None = None
     license: str | None = None
+    turns: Sequence[Messages] = ()
+    """All that each answer added to the conversation, where one is more than a text."""
 
 
 Read = Iterator[tuple[str, Raw | NotARanking]]
@@ -115,16 +117,22 @@ def asked_of(
     return (Message("user", f"{text}\n\n{more}" if isinstance(more, str) and more.strip() else text),), name
 
 
-def answer_of(value: Any, name: str) -> str:
-    """An answer: a text, or a list whose last message is the assistant's."""
+def turns_of(value: Any, name: str) -> Messages:
+    """An answer: a text, or a list of messages that ends with the assistant's (tool calls and results before it)."""
     if isinstance(value, list):
         messages = messages_of(value, name)
         if messages[-1].role != "assistant":
             raise NotARanking("no answer", f"field {name!r} must end with the assistant's message.")
-        return messages[-1].content
+        return messages
     if not isinstance(value, str):
         raise NotARanking("not text", f"field {name!r} holds {in_words(value)}, not text.")
-    return value
+    return (Message("assistant", value),)
+
+
+def texts_of(turns: Sequence[Messages]) -> dict[str, Any]:
+    """The answers as a ranking holds them: their last words, and all their turns where one has several."""
+    several = any(len(answer) > 1 for answer in turns)
+    return {"completions": [answer[-1].content for answer in turns], "turns": turns if several else ()}
 
 
 def about(row: Row) -> dict[str, Any]:
@@ -147,8 +155,8 @@ def read_ours(row: Row) -> list[Raw]:
     for place, rank in enumerate(ranks):
         if not isinstance(rank, int) or isinstance(rank, bool) or rank < 1:
             raise NotARanking("ranks", f"field 'ranks[{place}]' is {rank!r}: ranks are whole numbers from 1, the best.")
-    answers = [answer_of(value, f"completions[{place}]") for place, value in enumerate(completions)]
-    return [Raw(messages, answers, ranks, asked, **about(row))]
+    turns = [turns_of(value, f"completions[{place}]") for place, value in enumerate(completions)]
+    return [Raw(messages, ranks=ranks, asked=asked, **texts_of(turns), **about(row))]
 
 
 def read_pair(row: Row) -> list[Raw]:
@@ -165,8 +173,8 @@ def read_pair(row: Row) -> list[Raw]:
     if "topic" in row.fields and not any(name in row.fields for name in asked):
         return [read_debate(row)]
     messages, name = asked_of(row.fields, asked)
-    answers = (answer_of(chosen, "chosen"), answer_of(rejected, "rejected"))
-    return [Raw(messages, answers, (1, 2), name, "chosen and rejected", **about(row))]
+    turns = (turns_of(chosen, "chosen"), turns_of(rejected, "rejected"))
+    return [Raw(messages, ranks=(1, 2), asked=name, answered="chosen and rejected", **texts_of(turns), **about(row))]
 
 
 def split_alike(chosen: Messages, rejected: Messages) -> tuple[Messages, tuple[str, str]]:

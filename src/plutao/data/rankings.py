@@ -9,7 +9,7 @@ Rank 1 is the best; equal ranks are ties. Other people's layouts (`data.ranking_
 
 import json
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import chain, combinations, groupby
 from pathlib import Path
 from typing import Any, Protocol
@@ -18,7 +18,7 @@ from plutao.data.ranking_layouts import LAYOUTS, NotARanking, Raw
 from plutao.data.sources.examples import Row, read_rows
 from plutao.data.sources.rows import BadRows
 from plutao.files import atomic_path
-from plutao.text.chat import Messages
+from plutao.text.chat import Message, Messages
 
 RIGHT_FORM = '{"messages": [{"role": "user", "content": "…"}], "completions": ["…", "…"], "ranks": [1, 2]}'
 
@@ -42,6 +42,13 @@ class Ranking:
     """What a split must keep together, a debate for example."""
     demonstration: str | None = None
     """An ideal answer that somebody wrote."""
+    turns: tuple[Messages, ...] = ()
+    """Where answers called tools: all that each added to the conversation, its last turn being the completion."""
+
+    def conversation(self, place: int) -> Messages:
+        """The conversation with one of the answers."""
+        turns = self.turns[place] if self.turns else (Message("assistant", self.completions[place]),)
+        return (*self.messages, *turns)
 
     @property
     def pairs(self) -> tuple[tuple[int, int], ...]:
@@ -52,11 +59,17 @@ class Ranking:
         """A row of our layout; what is not known is left out."""
         row: dict[str, Any] = {
             "messages": [message.as_json() for message in self.messages],
-            "completions": list(self.completions),
+            "completions": [self._completion_as_json(place) for place in range(len(self.completions))],
             "ranks": list(self.ranks),
         }
         others = ("id", "source", "language", "license", "labeller", "group", "demonstration")
         return row | {name: value for name in others if (value := getattr(self, name)) is not None}
+
+    def _completion_as_json(self, place: int) -> Any:
+        """The text; a list of messages where tools were called."""
+        if not self.turns or len(self.turns[place]) == 1:
+            return self.completions[place]
+        return [message.as_json() for message in self.turns[place]]
 
 
 class RankingSource(Protocol):
@@ -151,6 +164,7 @@ def checked(raw: Raw, where: str, source: RankingSource) -> Ranking:
         labeller=raw.labeller,
         group=raw.group,
         demonstration=raw.demonstration,
+        turns=tuple(raw.turns),
     )
 
 
@@ -212,12 +226,3 @@ def reordered(ranking: Ranking, completions: Sequence[str]) -> list[int]:
     """The ranks in the order of `completions`, which are the ranking's own in another order."""
     ranks = dict(zip(ranking.completions, ranking.ranks, strict=True))
     return [ranks[completion] for completion in completions]
-
-
-def with_answers(ranking: Ranking, places: Sequence[int]) -> Ranking:
-    """The ranking of some of its answers."""
-    return replace(
-        ranking,
-        completions=tuple(ranking.completions[place] for place in places),
-        ranks=dense([ranking.ranks[place] for place in places]),
-    )
