@@ -38,10 +38,11 @@ SHAPES = [
 ]
 
 
+@pytest.mark.parametrize("compiled", [True, False])
 @pytest.mark.parametrize("shape", SHAPES)
-def test_the_cache_changes_nothing(shape: dict[str, object], tokenizer: Tokenizer) -> None:
+def test_the_cache_changes_nothing(shape: dict[str, object], compiled: bool, tokenizer: Tokenizer) -> None:
     model = make_model(1, **shape)
-    engine = Engine(model, tokenizer, slots=3)
+    engine = Engine(model, tokenizer, slots=3, compiled=compiled)
     for prompt in ([5, 9, 300, 17], list(range(20, 75))):
         written = one(engine, prompt, GREEDY)
         assert written.tokens == written_without_cache(model, prompt, 30, tokenizer.vocabulary_size)
@@ -80,7 +81,8 @@ def test_greedy_tokens_equal_transformers(tmp_path: Path, tokenizer: Tokenizer) 
         assert answers[0].tokens == expected
 
 
-def test_a_text_is_the_same_alone_and_in_company(model: Decoder, tokenizer: Tokenizer) -> None:
+@pytest.mark.parametrize("compiled", [True, False])
+def test_a_text_is_the_same_alone_and_in_company(model: Decoder, tokenizer: Tokenizer, compiled: bool) -> None:
     """Greedy and drawn, with every kind of setting, bit by bit: tokens and log-probabilities."""
     settings = [
         Sampling(temperature=(0, 1, 0.7, 1.4)[i % 4], top_k=(0, 12)[i % 2], top_p=(1, 0.9, 0.5)[i % 3], seed=i,
@@ -88,10 +90,10 @@ def test_a_text_is_the_same_alone_and_in_company(model: Decoder, tokenizer: Toke
         for i in range(24)
     ]  # fmt: skip
     prompts = [PROMPTS[i % len(PROMPTS)] for i in range(24)]
-    lonely = Engine(model, tokenizer, slots=1)
+    lonely = Engine(model, tokenizer, slots=1, compiled=compiled)
     assert lonely.independent, "this machine's matrix kernels treat rows differently"
     alone = [one(lonely, prompt, sampling) for prompt, sampling in zip(prompts, settings, strict=True)]
-    company = Engine(model, tokenizer, slots=7)
+    company = Engine(model, tokenizer, slots=7, compiled=compiled)
     numbers = [company.submit(prompt, sampling) for prompt, sampling in zip(prompts, settings, strict=True)]
     together = {}
     while company.busy:
@@ -256,15 +258,17 @@ def test_what_others_wait_for_is_not_lost(engine: Engine) -> None:
     assert [piece.request for piece in engine.step() if piece.completion] == [number]
 
 
-def test_bf16_says_nearly_the_same(model: Decoder, tokenizer: Tokenizer) -> None:
-    exact = Engine(model, tokenizer)
-    rough = Engine(model, tokenizer, dtype=torch.bfloat16)
+@pytest.mark.parametrize("compiled", [True, False])
+def test_bf16_says_nearly_the_same(model: Decoder, tokenizer: Tokenizer, compiled: bool) -> None:
+    exact = Engine(model, tokenizer, compiled=compiled)
+    rough = Engine(model, tokenizer, dtype=torch.bfloat16, compiled=compiled)
     for prompt in PROMPTS:
         first, second = (
             one(engine, prompt, Sampling(temperature=0, max_tokens=1, logprobs=1)) for engine in (exact, rough)
         )
         assert first.alternatives[0][0][1] == pytest.approx(second.alternatives[0][0][1], abs=0.1)
-    assert exact.independent and not rough.independent
+    assert exact.independent
+    assert rough.compiled or not rough.independent, "PyTorch's bf16 products differ with the rows beside them"
 
 
 def test_new_weights_are_taken_over(tokenizer: Tokenizer) -> None:

@@ -36,11 +36,12 @@ class SlotCache:
             return
         assert positions <= -(-self.context // STEP) * STEP, f"{positions} positions in a context of {self.context}"
         capacity = -(-positions // STEP) * STEP
-        for layer, old in enumerate(self._layers):
+        grown = []
+        for old in self._layers:
             new = old.new_zeros(*self._shape, capacity, old.shape[-1])
             new[..., : self.capacity, :] = old
-            self._layers[layer] = new
-        self.capacity = capacity
+            grown.append(new)
+        self._layers, self.capacity = grown, capacity
 
     def release(self) -> None:
         """Gives the memory back, when no text is being written."""
@@ -64,6 +65,11 @@ class SlotCache:
         self._index = (table + positions.unsqueeze(-1)).view(-1)
         places = torch.arange(self.capacity, device=positions.device)
         self._mask = (places <= positions.unsqueeze(-1)).view(count, 1, length, self.capacity)
+
+    @property
+    def layers(self) -> list[Float[Tensor, "2 slots Hkv S Dh"]]:
+        """Each layer's block of memory, keys and values; another list whenever they have moved."""
+        return self._layers
 
     @property
     def mask(self) -> Bool[Tensor, "R 1 T S"]:

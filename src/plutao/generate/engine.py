@@ -4,8 +4,8 @@ Every step computes one more token for all texts that are being written (continu
 A prefix is never computed twice: its keys and values rest in the text's slot.
 
 In fp32 on the CPU a text does not depend on what else is in the batch: every row of a matrix product is computed alike
-alone and among others (`Engine.independent` says whether this machine's kernels were found to do so), prompts are
-padded by their own length alone, and each answer has its own random numbers.
+alone and among others (`Engine.independent` says whether that holds on this machine), prompts are padded by their own
+length alone, and each answer has its own random numbers.
 """
 
 import itertools
@@ -21,13 +21,12 @@ from torch import Tensor
 from plutao.errors import UserError
 from plutao.generate.answers import Alternatives, Answer, Completion, FinishReason, Piece, Request
 from plutao.generate.cache import SlotCache
-from plutao.generate.packed import PackedDecoder
+from plutao.generate.native import NativeDecoder, serves
+from plutao.generate.packed import PackedDecoder, filled_length
 from plutao.generate.sampling import RowSettings, Sampling, choose
 from plutao.models.decoder import Decoder
 from plutao.text.tokenizer import Tokenizer
 
-PREFILL_STEP = 32
-"""A prompt is padded to a multiple of this many tokens: its shape depends on its own length alone."""
 PREFILL_TOKENS = 4096
 """Prompt tokens computed in one pass at most: bounds the memory that long prompts take."""
 
@@ -38,7 +37,8 @@ class Engine:
     """Writes texts with one model; `slots` of them at once, the others wait their turn.
 
     A prompt given as text stands at the beginning of a document, as in training: `<|endoftext|>` is put in front of it.
-    A prompt given as token ids is taken as it is.
+    A prompt given as token ids is taken as it is. Where a C++ compiler is found, steps run as compiled code (native.py,
+    built once on a machine, in a second or two) unless `compiled` is False; the attribute says what came of it.
     """
 
     def __init__(
@@ -48,14 +48,16 @@ class Engine:
         slots: int = 16,
         dtype: torch.dtype = torch.float32,
         end_tokens: Sequence[int] | None = None,
+        compiled: bool = True,
     ) -> None:
         self.model, self.tokenizer, self.slots, self.dtype = model, tokenizer, slots, dtype
         self.context = model.config.context
         self.end_tokens = frozenset((tokenizer.end_of_text,) if end_tokens is None else end_tokens)
         # A model's table of embeddings may be padded beyond the tokenizer's last token: what lies there is never drawn.
         self.vocabulary = min(model.config.vocabulary, tokenizer.vocabulary_size)
-        self._packed = PackedDecoder(model, dtype)
-        self.device = self._packed.device
+        self.compiled = compiled and serves(model, dtype)
+        self._decoder = self._lay_out()
+        self.device = self._decoder.device
         self._cache = SlotCache(model.config, slots, dtype, self.device)
         self._active: list[Answer] = []  # the answer at place i writes into slot i
         self._queue: deque[Request] = deque()
@@ -68,7 +70,7 @@ class Engine:
     @property
     def independent(self) -> bool:
         """Whether a text's logits are, bit by bit, the same whatever else is in the batch."""
-        return self.dtype == torch.float32 and self._packed.independent
+        return self._decoder.independent
 
     @property
     def busy(self) -> bool:
@@ -78,7 +80,10 @@ class Engine:
     def refresh(self) -> None:
         """Takes over the model's weights as they are now; call it after they were trained. Nothing may be under way."""
         assert not self._active, "texts that are being written began with the old weights"
-        self._packed = PackedDecoder(self.model, self.dtype)
+        self._decoder = self._lay_out()
+
+    def _lay_out(self) -> NativeDecoder | PackedDecoder:
+        return NativeDecoder(self.model, self.dtype) if self.compiled else PackedDecoder(self.model, self.dtype)
 
     # -----------------------------------------------------------------------------------------------------------------
     # Asking
@@ -204,12 +209,8 @@ class Engine:
 
     def _decode(self) -> Float[Tensor, "R V"]:
         """The next logits of every active text."""
-        tokens = torch.tensor([[answer.tokens[-1]] for answer in self._active], device=self.device)
-        positions = torch.tensor([[answer.position] for answer in self._active], device=self.device)
-        self._cache.reserve(max(answer.position for answer in self._active) + 1)
-        self._cache.begin(0, positions)
-        hidden = self._packed.hidden(tokens, positions, self._cache, fresh=False)
-        return self._packed.logits(hidden[:, 0])
+        tokens = [answer.tokens[-1] for answer in self._active]
+        return self._decoder.step(self._cache, tokens, [answer.position for answer in self._active])
 
     def _start(self) -> list[Piece]:
         """Reads the prompts of requests that find free slots, and writes the first token of their answers."""
@@ -230,8 +231,9 @@ class Engine:
         start = len(self._active)
         self._active += [admitted[0] for _, admitted in arrived]
         self._settings = None
-        groups = [list(group) for _, group in itertools.groupby([request for request, _ in arrived], padded_length)]
-        logits = torch.cat([part for group in self._place(groups, start) for part in [self._prefill(*group)]])
+        requests = [request for request, _ in arrived]
+        groups = [list(group) for _, group in itertools.groupby(requests, padded_length)]
+        logits = torch.cat([self._prefill(*part) for part in self._place(groups, start)])
         sources = list(range(len(arrived)))
         for place, (request, admitted) in enumerate(arrived):
             for answer in admitted[1:]:
@@ -252,15 +254,7 @@ class Engine:
 
     def _prefill(self, start: int, requests: list[Request]) -> Float[Tensor, "R V"]:
         """Reads prompts of equal padded length into the slots from `start` on; the logits after each prompt's end."""
-        length = padded_length(requests[0])
-        rows = [request.prompt + [0] * (length - len(request.prompt)) for request in requests]
-        positions = torch.arange(length, device=self.device).expand(len(rows), -1)
-        self._cache.reserve(length)
-        self._cache.begin(start, positions)
-        tokens = torch.tensor(rows, device=self.device)
-        hidden = self._packed.hidden(tokens, positions.clamp(max=self.context - 1), self._cache, fresh=True)
-        last = torch.tensor([len(request.prompt) - 1 for request in requests], device=self.device)
-        return self._packed.logits(hidden[torch.arange(len(rows), device=self.device), last])
+        return self._decoder.read(self._cache, start, [request.prompt for request in requests])
 
     def _advance(self, start: int, logits: Float[Tensor, "R V"]) -> list[Piece]:
         """Draws the next token of the active answers from `start` on, and ends those that are at their end."""
@@ -343,7 +337,7 @@ class Engine:
 
 
 def padded_length(request: Request) -> int:
-    return -(-len(request.prompt) // PREFILL_STEP) * PREFILL_STEP
+    return filled_length(len(request.prompt))
 
 
 def most_probable(logprobs: Float[Tensor, "R V"], wanted: list[int]) -> list[Alternatives | None]:

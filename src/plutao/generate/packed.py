@@ -8,6 +8,7 @@ matrix kernel reads (oneDNN), which has a second virtue: a row's result does not
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -16,7 +17,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from plutao.generate.cache import SlotCache
-from plutao.models.decoder import Block, Decoder
+from plutao.models.decoder import Block, Decoder, DecoderConfig
 
 FEWEST_ROWS = 4
 """Fewer rows are filled up to this many: the packed kernel reads a matrix faster for four rows than for one (2.0 against
@@ -25,6 +26,8 @@ PACKED_FOR = 32
 """Rows the packing has in mind; packed for 1 or 4 the kernel was slower at every number of rows."""
 PROBED_ROWS = 48
 """Rows with which a matrix is tried when it is packed."""
+READ_STEP = 32
+"""A prompt is filled up to a multiple of this many tokens: its shape depends on its own length alone."""
 
 
 class Linear:
@@ -87,19 +90,63 @@ def alone_as_together(linear: Linear, multiple: int) -> bool:
     return all(torch.equal(linear(x[:rows]), together[:rows]) for rows in (1, 2, 3, 5, 8, 17, 32))
 
 
+Folded = tuple[Tensor, Tensor | None]
+"""A matrix (N, K) and its bias (N)."""
+
+
+@dataclass(frozen=True)
+class FoldedBlock:
+    """One layer's matrices, with what stands in front of them multiplied in; for SwiGLU `up` is gate and up in one."""
+
+    attention_norm: Folded | None
+    """Weight and bias of a LayerNorm; None for RMSNorm, whose weight is in the matrix."""
+    queries_keys_values: Folded
+    head_norm: Float[Tensor, "heads Dh"] | None
+    """Weights of the queries' and keys' own norm, where there is one, with √Dh; the scale of attention is in here or in
+    the queries' matrix."""
+    output: Folded
+    feed_forward_norm: Folded | None
+    up: Folded
+    down: Folded
+
+
+def fold_block(block: Block, config: DecoderConfig) -> FoldedBlock:
+    attention, feed_forward = block.attention, block.feed_forward
+    scale, rms = config.head_width**-0.5, config.norm == "rms"
+    head_norm, in_matrix = None, scale
+    if attention.query_norm is not None and attention.key_norm is not None:
+        root, in_matrix = math.sqrt(config.head_width), 1.0
+        queries = attention.query_norm.weight.detach() * (root * scale)
+        keys = attention.key_norm.weight.detach() * root
+        head_norm = torch.stack([queries] * config.heads + [keys] * config.kv_heads)
+    weight, bias = join([attention.query, attention.key, attention.value])
+    scales = torch.ones(len(weight), device=weight.device)
+    scales[: config.heads * config.head_width] = in_matrix
+    scaled = (weight * scales.unsqueeze(1), None if bias is None else bias * scales)
+    layers = [feed_forward.up] if feed_forward.gate is None else [feed_forward.gate, feed_forward.up]
+    qkv_folded, attention_norm = fold_norm(block.attention_norm, *scaled, rms)
+    up, feed_forward_norm = fold_norm(block.feed_forward_norm, *join(layers), rms)
+    return FoldedBlock(
+        attention_norm=attention_norm,
+        queries_keys_values=qkv_folded,
+        head_norm=head_norm,
+        output=join([attention.output]),
+        feed_forward_norm=feed_forward_norm,
+        up=up,
+        down=join([feed_forward.down]),
+    )
+
+
 @dataclass(frozen=True)
 class PackedBlock:
-    """One layer's matrices, with what stands in front of them multiplied in."""
+    """A folded layer, its matrices packed and its heads interleaved."""
 
-    attention_norm: tuple[Tensor, Tensor | None] | None
-    """Weight and bias of a LayerNorm; None for RMSNorm, whose weight is in the matrix."""
+    attention_norm: Folded | None
     queries_keys_values: Linear
     head_norm: Tensor | None
-    """(H + Hkv, Dh): weights of the queries' and keys' own norm, where there is one."""
     output: Linear
-    feed_forward_norm: tuple[Tensor, Tensor | None] | None
+    feed_forward_norm: Folded | None
     up: Linear
-    """Gate and up in one, for SwiGLU."""
     down: Linear
 
 
@@ -126,49 +173,51 @@ class PackedDecoder:
 
     @property
     def independent(self) -> bool:
-        """Whether every matrix was found to give a row the same result alone and among others."""
+        """Whether a row's result is the same alone and among others: in fp32, if every matrix was found to keep that."""
         linears = [part for block in self.blocks for part in vars(block).values() if isinstance(part, Linear)]
-        return all(linear.independent for linear in [*linears, self.head])
+        return self.dtype == torch.float32 and all(linear.independent for linear in [*linears, self.head])
 
     def _pack_block(self, block: Block) -> PackedBlock:
-        c, attention, feed_forward = self.config, block.attention, block.feed_forward
-        weights, biases = [], []
-        scale = c.head_width**-0.5
-        for layer, heads in ((attention.query, c.heads), (attention.key, c.kv_heads), (attention.value, c.kv_heads)):
-            turned = c.positions == "rope" and layer is not attention.value
-            factor = scale if layer is attention.query and not c.qk_norm else 1.0
-            weights.append(interleave(layer.weight.detach() * factor, heads, turned))
-            if layer.bias is not None:
-                biases.append(interleave(layer.bias.detach() * factor, heads, turned))
-        bias = torch.cat(biases) if biases else None
-        rms = c.norm == "rms"
-        queries_keys_values, attention_norm = fold_norm(block.attention_norm, torch.cat(weights), bias, rms)
-        up_weight: Tensor = feed_forward.up.weight.detach()
-        up_bias: Tensor | None = feed_forward.up.bias
-        if feed_forward.gate is not None:
-            up_weight = torch.cat((feed_forward.gate.weight.detach(), up_weight))
-            up_bias = None if up_bias is None else torch.cat((feed_forward.gate.bias.detach(), up_bias.detach()))
-        up, feed_forward_norm = fold_norm(block.feed_forward_norm, up_weight, up_bias, rms)
+        c, folded = self.config, fold_block(block, self.config)
+        turned = (c.heads + c.kv_heads) * c.head_width if c.positions == "rope" else 0
+        queries_keys_values = [
+            None if part is None else torch.cat((interleave(part[:turned], c.head_width), part[turned:]))
+            for part in folded.queries_keys_values
+        ]
+        assert queries_keys_values[0] is not None
+        head_norm = folded.head_norm
+        if head_norm is not None and turned:
+            head_norm = interleave(head_norm.flatten(), c.head_width).view_as(head_norm)
         return PackedBlock(
-            attention_norm=attention_norm,
-            queries_keys_values=Linear(*queries_keys_values, self.dtype),
-            head_norm=self._head_norm(block, scale),
-            output=Linear(attention.output.weight.detach(), attention.output.bias, self.dtype),
-            feed_forward_norm=feed_forward_norm,
-            up=Linear(*up, self.dtype),
-            down=Linear(feed_forward.down.weight.detach(), feed_forward.down.bias, self.dtype),
+            attention_norm=folded.attention_norm,
+            queries_keys_values=Linear(queries_keys_values[0], queries_keys_values[1], self.dtype),
+            head_norm=head_norm,
+            output=Linear(*folded.output, self.dtype),
+            feed_forward_norm=folded.feed_forward_norm,
+            up=Linear(*folded.up, self.dtype),
+            down=Linear(*folded.down, self.dtype),
         )
 
-    def _head_norm(self, block: Block, scale: float) -> Tensor | None:
-        query, key = block.attention.query_norm, block.attention.key_norm
-        if query is None or key is None:
-            return None
-        c = self.config
-        turned = c.positions == "rope"
-        root = math.sqrt(c.head_width)
-        rows = [interleave(query.weight.detach() * root * scale, 1, turned)] * c.heads
-        rows += [interleave(key.weight.detach() * root, 1, turned)] * c.kv_heads
-        return torch.stack(rows)
+    def read(self, cache: SlotCache, start: int, rows: Sequence[Sequence[int]]) -> Float[Tensor, "R V"]:
+        """Reads each row into the slot `start`, `start` + 1 …; the logits after the last token of each. Rows are filled
+        up to a common length that is a multiple of READ_STEP.
+        """
+        length = filled_length(max(len(row) for row in rows))
+        tokens = torch.tensor([[*row, *([0] * (length - len(row)))] for row in rows], device=self.device)
+        positions = torch.arange(length, device=self.device).expand(len(rows), -1)
+        cache.reserve(length)
+        cache.begin(start, positions)
+        hidden = self.hidden(tokens, positions.clamp(max=self.config.context - 1), cache, fresh=True)
+        last = torch.tensor([len(row) - 1 for row in rows], device=self.device)
+        return self.logits(hidden[torch.arange(len(rows), device=self.device), last])
+
+    def step(self, cache: SlotCache, tokens: Sequence[int], places: Sequence[int]) -> Float[Tensor, "R V"]:
+        """Reads one token into each of the first slots, at its place; the logits after it."""
+        positions = torch.tensor(places, device=self.device).unsqueeze(1)
+        cache.reserve(max(places) + 1)
+        cache.begin(0, positions)
+        hidden = self.hidden(torch.tensor(tokens, device=self.device).unsqueeze(1), positions, cache, fresh=False)
+        return self.logits(hidden[:, 0])
 
     @torch.inference_mode()
     def hidden(
@@ -251,6 +300,16 @@ class PackedDecoder:
         return F.gelu(inner, approximate="tanh" if self.config.activation == "gelu_tanh" else "none")
 
 
+def join(layers: Sequence[torch.nn.Linear]) -> Folded:
+    """One layer that computes what several compute of the same input."""
+    biases = [layer.bias.detach() for layer in layers if layer.bias is not None]
+    return torch.cat([layer.weight.detach() for layer in layers]), torch.cat(biases) if biases else None
+
+
+def filled_length(tokens: int) -> int:
+    return -(-tokens // READ_STEP) * READ_STEP
+
+
 def filled(x: Float[Tensor, "M D"]) -> Float[Tensor, "M D"]:
     """At least FEWEST_ROWS rows, the last of them zeros."""
     missing = FEWEST_ROWS - x.shape[0]
@@ -269,13 +328,11 @@ def fold_norm(
     return (weight, bias), (scale, shift.detach() if isinstance(shift, Tensor) else None)
 
 
-def interleave(weight: Tensor, heads: int, turned: bool) -> Tensor:
+def interleave(weight: Tensor, head_width: int) -> Tensor:
     """Reorders the rows of each head from (first half, second half) to pairs, the form of complex numbers. Queries and
     keys are reordered alike, so their products stay what they are.
     """
-    if not turned:
-        return weight
-    halves = weight.view(heads, 2, -1, *weight.shape[1:])
+    halves = weight.view(-1, 2, head_width // 2, *weight.shape[1:])
     return halves.transpose(1, 2).reshape(weight.shape)
 
 
