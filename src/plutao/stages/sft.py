@@ -1,0 +1,338 @@
+"""Stage 2 · supervised fine-tuning: the base model learns to answer, from conversations people wrote (the book's section 3.2)."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from plutao.data.conversation_batches import ConversationBatches, ConversationStore, fitted, pack_all
+from plutao.data.conversations import Conversation, lot
+from plutao.data.pack import NOT_LEARNED, PackedBatch, PretrainBatches
+from plutao.data.sources.rows import BadRows
+from plutao.errors import UserError
+from plutao.evaluate.chat_exam import take_chat_exam
+from plutao.evaluate.intervals import bootstrap_ratio
+from plutao.evaluate.responders import ChatResponder
+from plutao.files import fingerprint
+from plutao.generate.chat import Chat
+from plutao.generate.engine import Engine
+from plutao.generate.sampling import Sampling
+from plutao.generate.tools import Calculator
+from plutao.models.decoder import Decoder
+from plutao.project import Project
+from plutao.recipe import Recipe, SftSettings
+from plutao.stages.card import read_card, write_card
+from plutao.stages.common import (
+    budget,
+    describe,
+    mixture_in_json,
+    noncommercial,
+    row_length,
+    save_chat_model,
+    train,
+)
+from plutao.stages.examples import OWN, Place, check_sources, conversations_of, identity, places
+from plutao.text.chat import Encoded, Messages
+from plutao.text.tokenizer import Tokenizer
+from plutao.train import device as devices
+from plutao.train.device import Device
+from plutao.train.loop import Evaluate, Sample, without_compiling
+from plutao.train.objectives import next_token
+from plutao.train.parallel import World
+from plutao.train.progress import Progress
+from plutao.worlds import world
+
+FOLDER = "conversations"  # below data/: what people of the project wrote
+VALIDATION_TOKENS = 32_768  # looked at on the way, about; the last measure sees all
+SAMPLES = 3  # held-out prompts that are answered on the way
+EXAM_ANSWER = 96  # longest answer in an exam, in tokens
+
+
+def settings_of(recipe: Recipe) -> SftSettings:
+    assert recipe.sft is not None, "the recipe has no [sft] section"
+    return recipe.sft
+
+
+def inputs(project: Project) -> str:
+    """Names what this stage depends on: its settings, the seed, the context, the base model and the conversations."""
+    recipe = project.recipe
+    settings = settings_of(recipe)
+    given = [settings.model_dump(mode="json"), recipe.seed, recipe.model.context, recipe.data.bad_rows]
+    base = read_card(project.stage_dir("base"))["inputs"]
+    return fingerprint(["sft", given, base, identity(places(settings.sources, project.root, FOLDER))])
+
+
+def check(recipe: Recipe, root: Path | None = None) -> None:
+    """What can be refused before any long work; with the project's folder, also what is not there.
+
+    Raises:
+        UserError: no conversations, two sources of one name, weights for some only, a corpus that can't be had.
+    """
+    settings = settings_of(recipe)
+    devices.choose(settings.precision, settings.compile)
+    check_sources(recipe, "sft", settings.sources, root, FOLDER)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# The data
+
+
+@dataclass
+class Conversations:
+    """The conversations of all sources, encoded: those to learn from, those kept aside, and what became of the others."""
+
+    train: dict[str, ConversationStore] = field(default_factory=dict)
+    validation: dict[str, ConversationStore] = field(default_factory=dict)
+    held_out: list[Conversation] = field(default_factory=list)
+    card: dict[str, dict[str, Any]] = field(default_factory=dict)
+    licenses: dict[str, str] = field(default_factory=dict)
+
+
+def read(project: Project, tokenizer: Tokenizer, context: int) -> Conversations:
+    """Reads, splits and encodes the conversations of the recipe, and those that people wrote into data/conversations.
+
+    Raises:
+        UserError: a row that does not fit, an exchange longer than the context (where bad rows are refused), or too
+            few conversations to keep any aside.
+    """
+    recipe, settings = project.recipe, settings_of(project.recipe)
+    made = Conversations()
+    for place in places(settings.sources, project.root, FOLDER):
+        bad = BadRows(recipe.data.bad_rows)
+        found = conversations_of(place, recipe.seed, bad)
+        aside = held_out(found, settings.validation, recipe.seed)
+        cut: list[int] = []
+        sides: tuple[list[Encoded], list[Encoded]] = ([], [])
+        for conversation, kept in zip(found, aside, strict=True):
+            encoded = fit_or_refuse(tokenizer, conversation, context, bad, cut)
+            if encoded is not None:
+                sides[kept].append(encoded)
+                made.held_out += [conversation] if kept else []
+        made.train[place.name], made.validation[place.name] = (ConversationStore(side) for side in sides)
+        made.card[place.name] = describe_source(place, found, made, bad, cut)
+        made.licenses[place.name] = ", ".join(made.card[place.name]["licenses"])
+    made.train = {name: store for name, store in made.train.items() if len(store)}
+    if not made.train or not made.held_out:
+        raise UserError(
+            "There are too few conversations to learn from some and keep others aside: there must be at least two that open "
+            "differently. Add some, or raise sft.validation."
+        )
+    return made
+
+
+def held_out(conversations: Sequence[Conversation], share: float, seed: int) -> list[bool]:
+    """Which conversations are kept aside: those whose opening has a lot below `share`, and of several openings at least one."""
+    lots = [lot(conversation.messages, seed) for conversation in conversations]
+    least = min(lots)
+    return [each < share or (each == least < max(lots)) for each in lots]
+
+
+def fit_or_refuse(
+    tokenizer: Tokenizer, conversation: Conversation, context: int, bad: BadRows, cut: list[int]
+) -> Encoded | None:
+    """A conversation encoded, its earliest turns left out if it must be (their number goes to `cut`); None where it can't be."""
+    found = fitted(tokenizer, conversation.messages, context)
+    if found is None:
+        bad.found(
+            "longer than the context",
+            f"Conversation {conversation.id} of source {conversation.source!r}: a single exchange is longer than the "
+            f"{context} tokens that model.context allows.",
+        )
+        return None
+    encoded, left_out = found
+    if left_out:
+        cut.append(left_out)
+    return encoded
+
+
+def describe_source(
+    place: Place, found: Sequence[Conversation], made: Conversations, bad: BadRows, cut: Sequence[int]
+) -> dict[str, Any]:
+    """What the card says of a source."""
+    train, validation = made.train[place.name], made.validation[place.name]
+    return {
+        "origin": place.origin,
+        "conversations": len(train),
+        "validation": len(validation),
+        "tokens": train.tokens,
+        "learned_tokens": train.learned,
+        "languages": dict(Counter(each.language or "unknown" for each in found).most_common()),
+        "licenses": dict(Counter(each.license or "unknown" for each in found).most_common()),
+        "cut": {"conversations": len(cut), "turns": sum(cut)},
+        "skipped": dict(bad.counts),
+        "skipped_examples": bad.examples,
+    }
+
+
+def weights_of(settings: SftSettings, made: Conversations) -> dict[str, float | None]:
+    """Each source's share; where the recipe gives shares, people's own conversations are read as often as the others on average."""
+    weights = {source.name: source.weight for source in settings.sources if source.name in made.train}
+    given = sum(weight or 0.0 for weight in weights.values())
+    if given and OWN in made.train:
+        others = sum(store.tokens for name, store in made.train.items() if name != OWN)
+        weights[OWN] = given * made.train[OWN].tokens / others
+    return weights
+
+
+def batches_of(
+    project: Project, tokenizer: Tokenizer, made: Conversations, context: int, world_: World
+) -> ConversationBatches:
+    """The rows that are learned from, pretraining text among them where the recipe asks for it."""
+    recipe, settings = project.recipe, settings_of(project.recipe)
+    replay = None
+    if settings.replay:
+        weights = {source.name: source.weight for source in recipe.data.sources}
+        replay = PretrainBatches(project.shards().open(), weights, 1, context, recipe.seed)
+    return ConversationBatches(
+        made.train,
+        weights_of(settings, made),
+        settings.batch,
+        context,
+        recipe.seed,
+        tokenizer.pad,
+        world_.rank,
+        world_.size,
+        replay,
+        settings.replay,
+    )
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# The stage
+
+
+def run(project: Project, world_: World, progress: Progress, minutes: float | None = None) -> None:
+    """Fine-tunes the base model and stores it as an assistant, measured, in the run.
+
+    Args:
+        minutes: wall time the training may take, in place of the recipe's own length.
+    """
+    recipe, settings = project.recipe, settings_of(project.recipe)
+    tokenizer, model = project.tokenizer(), project.model("base")
+    config, context = model.config, row_length(recipe, model.config)
+    made = read(project, tokenizer, context)
+    batches = batches_of(project, tokenizer, made, context, world_)
+    device = devices.choose(settings.precision, settings.compile, world_.local_rank)
+    held = list(pack_all(made.validation, context, tokenizer.pad, settings.micro_batch or 4))
+    measured = sum(batch.tokens.numel() for batch in held)
+    length = budget(settings, batches.tokens_per_epoch, settings.batch * context, minutes, measured)
+    trained = train(
+        project,
+        "sft",
+        model,
+        config,
+        next_token(0.0, device.compiled),
+        batches,
+        settings,
+        length,
+        device,
+        world_,
+        progress,
+        evaluate=validation(held, device),
+        sample=sampler(recipe, tokenizer, made.held_out),
+    )
+    if not world_.first:
+        return
+    out = project.stage_dir("sft")
+    save_chat_model(model, tokenizer, out)
+    results = describe(config, device, trained, settings, recipe)
+    results |= {"data": mixture_in_json(batches.mixture()), "sources": made.card, "filled": round(batches.filled, 4)}
+    results["noncommercial"] = noncommercial(made.licenses)
+    with without_compiling(device):
+        results |= measure(model, tokenizer, held, recipe)
+    write_card(out, "sft", inputs(project), results)
+
+
+def validation(held: Sequence[PackedBatch], device: Device) -> Evaluate:
+    """A quick measure for the way: the loss of the assistant's tokens in the first of the held-out rows."""
+    rows = held[: max(1, VALIDATION_TOKENS // held[0].tokens.numel())]
+
+    def evaluate(model: nn.Module) -> dict[str, float]:
+        with device.autocast():
+            losses, counts = answer_losses(model, rows)
+        return {"loss": float(losses.sum() / counts.sum())}
+
+    return evaluate
+
+
+@torch.no_grad()
+def answer_losses(
+    model: nn.Module, batches: Sequence[PackedBatch]
+) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+    """For each conversation, the nats that its learned tokens cost in all, and how many there are: two arrays (conversations,)."""
+    assert isinstance(model, Decoder)
+    place = model.embedding.weight.device
+    sums, counts = [], []
+    for batch in batches:
+        batch = batch.to(place)
+        hidden = model.hidden(batch.tokens, segments=batch.segments)
+        learned = batch.targets != NOT_LEARNED
+        nats = F.cross_entropy(model.logits(hidden[learned]).float(), batch.targets[learned], reduction="none")
+        row, most = learned.nonzero()[:, 0], int(batch.segments.max())
+        which = row * most + batch.segments[learned] - 1
+        total = torch.zeros(batch.rows * most, device=place).index_add(0, which, nats)
+        count = torch.bincount(which, minlength=batch.rows * most)
+        sums.append(total[count > 0].cpu().double().numpy())
+        counts.append(count[count > 0].cpu().double().numpy())
+    return np.concatenate(sums), np.concatenate(counts)
+
+
+def sampler(recipe: Recipe, tokenizer: Tokenizer, held: Sequence[Conversation]) -> Sample:
+    """Lets the model answer a few held-out prompts while it learns, the languages in turn."""
+    prompts = [asked(conversation) for conversation in in_turn(held)[:SAMPLES]]
+    sampling = Sampling(temperature=0.0, max_tokens=settings_of(recipe).sample_tokens, seed=recipe.seed)
+
+    def sample(model: nn.Module) -> list[dict[str, str]]:
+        assert isinstance(model, Decoder)
+        replies = Chat(Engine(model, tokenizer), (Calculator(),)).answer(prompts, sampling)
+        return [
+            {"prompt": prompt[-1].content, "text": some[0].text} for prompt, some in zip(prompts, replies, strict=True)
+        ]
+
+    return sample
+
+
+def asked(conversation: Conversation) -> Messages:
+    """The conversation up to its first question."""
+    first = next(number for number, message in enumerate(conversation.messages) if message.role == "assistant")
+    return conversation.messages[:first]
+
+
+def in_turn(held: Sequence[Conversation]) -> list[Conversation]:
+    """Held-out conversations, the languages in turn; no prompt twice."""
+    once = list({asked(conversation): conversation for conversation in held}.values())
+    by_language: dict[str | None, list[Conversation]] = {}
+    for conversation in once:
+        by_language.setdefault(conversation.language, []).append(conversation)
+    columns = list(by_language.values())
+    longest = max(map(len, columns), default=0)
+    return [column[place] for place in range(longest) for column in columns if place < len(column)]
+
+
+def measure(model: Decoder, tokenizer: Tokenizer, held: Sequence[PackedBatch], recipe: Recipe) -> dict[str, Any]:
+    """The loss of all held-out answers, and the exam of each world that the conversations are of."""
+    losses, counts = answer_losses(model, held)
+    value = float(losses.sum() / counts.sum())
+    low, high = bootstrap_ratio(losses, counts) or (None, None)
+    results: dict[str, Any] = {
+        "validation": {
+            "loss": value,
+            "low": low,
+            "high": high,
+            "perplexity": float(np.exp(value)),
+            "tokens": int(counts.sum()),
+            "conversations": len(counts),
+        }
+    }
+    for name in sorted({source.world for source in settings_of(recipe).sources if source.world}):
+        chat = Chat(Engine(model, tokenizer, slots=64), (Calculator(),))
+        questions = world(name).questions("exam", None, recipe.seed)
+        responder = ChatResponder(chat, EXAM_ANSWER)
+        results["exam"] = take_chat_exam(responder, world(name), questions, seed=recipe.seed).as_json()
+    return results
