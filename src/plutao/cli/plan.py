@@ -5,10 +5,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from plutao.errors import UserError
+
 if TYPE_CHECKING:
-    from plutao.models.cost import Optimizer
     from plutao.models.decoder import DecoderConfig
+    from plutao.models.hardware import Hardware
     from plutao.models.plan import Plan
+    from plutao.recipe import Recipe
+    from plutao.stages.dial import Choice, Text
 
 
 def plan(
@@ -17,11 +21,17 @@ def plan(
     tokens: Annotated[
         float | None, typer.Option(help="Tokens to train on, as in 3e11; 20 a parameter if left out.")
     ] = None,
+    time: Annotated[
+        str | None, typer.Option(metavar="10m", help="The best size for this time, as 90s, 10m or 1.5h.")
+    ] = None,
     vocabulary: Annotated[int | None, typer.Option(help="Tokens the model knows.")] = None,
     context: Annotated[int | None, typer.Option(help="Positions the model sees at once.")] = None,
     batch: Annotated[int | None, typer.Option(help="Rows per step, over all devices.")] = None,
     hardware: Annotated[str, typer.Option(help="this, or as in 8xH100.")] = "this",
-    utilisation: Annotated[float, typer.Option(help="Share of the peak rate that training reaches.")] = 0.4,
+    utilisation: Annotated[
+        float | None,
+        typer.Option(help="Share of the peak rate that training reaches; 0.4, on this machine as measured."),
+    ] = None,
     price_per_hour: Annotated[float | None, typer.Option(help="US dollars for one device and hour.")] = None,
     watts: Annotated[float | None, typer.Option(help="Power of one device.")] = None,
     presets: Annotated[bool, typer.Option("--presets", help="List the presets.")] = False,
@@ -36,40 +46,114 @@ def plan(
     if presets:
         list_presets(json)
         return
-    config, rows, recipe_tokens, optimizer = choose(dir, model, vocabulary, context)
+    if time is not None and tokens is not None:
+        raise UserError("--time and --tokens contradict each other: the time says how many tokens there will be.")
+    recipe = choose(dir, model, vocabulary, context)
     devices, device = parse_hardware(hardware)
+    chosen = None if time is None else turn_dial(dir, recipe, time, device, devices, utilisation, model is not None)
+    recipe = recipe if chosen is None else chosen.recipe
+    config = shape_of(recipe, dir)
+    rows = batch or max(1, -(-recipe.base.batch // devices)) * devices
+    speed = None if device.name != "this machine" or utilisation else speed_here(dir, recipe, config, rows, device)
+    length = int(tokens) if tokens else recipe.base.tokens
+    if chosen is not None:
+        length = next(candidate.tokens for candidate in chosen.table if candidate.preset == chosen.preset)
     made = make_plan(
         config,
         device,
         devices,
-        tokens=int(tokens) if tokens else recipe_tokens,
-        batch=batch or max(1, -(-rows // devices)) * devices,
+        tokens=length,
+        batch=rows,
         utilisation=utilisation,
         price_per_hour=price_per_hour,
         watts=watts,
-        optimizer=optimizer,
+        optimizer=recipe.base.optimizer.kind,
+        tokens_per_second=speed,
     )
     if json:
-        typer.echo(dumps(made.as_dict()))
-    else:
-        show(made)
+        typer.echo(dumps(made.as_dict() | ({} if chosen is None else {"dial": chosen.as_json()})))
+        return
+    if chosen is not None:
+        show_dial(chosen)
+    show(made)
 
 
-def choose(
-    dir: Path, model: str | None, vocabulary: int | None, context: int | None
-) -> "tuple[DecoderConfig, int, int | None, Optimizer]":
-    """(shape, rows per step, tokens, optimizer): the preset's where one is named, else the recipe's."""
+def choose(dir: Path, model: str | None, vocabulary: int | None, context: int | None) -> "Recipe":
+    """The project's recipe; one of a preset alone, with its own vocabulary and context, where that is named."""
     from plutao import recipe as recipes
     from plutao.models.presets import decoder_config
 
-    if model is not None:
-        return decoder_config(model, vocabulary, context), 16, None, "muon"
-    recipe = recipes.load(dir / "plutao.toml")
+    given = [f"tokenizer.vocabulary={vocabulary}"] if vocabulary else []
+    if model is None:
+        given += [f"model.context={context}"] if context else []
+        return recipes.load(dir / "plutao.toml", given)
+    shape = decoder_config(model, vocabulary, context)
+    given = [f"tokenizer.vocabulary={max(shape.vocabulary, 64)}", f"model.context={shape.context}"]
+    return recipes.parse("", overrides=[*given, f"model.preset={model}"])
+
+
+def shape_of(recipe: "Recipe", dir: Path) -> "DecoderConfig":
+    """The shape itself, its vocabulary as given: the padding of a real table is not counted."""
+    from plutao.models.presets import decoder_config
+    from plutao.stages import base
+
+    if recipe.model.start_from:
+        return base.shape(recipe, recipe.tokenizer.vocabulary, dir)
     shape = recipe.model.model_dump(exclude={"preset", "context", "start_from"})
-    config = decoder_config(
-        recipe.model.preset, vocabulary or recipe.tokenizer.vocabulary, context or recipe.model.context, **shape
-    )
-    return config, recipe.base.batch, recipe.base.tokens, recipe.base.optimizer.kind
+    return decoder_config(recipe.model.preset, recipe.tokenizer.vocabulary, recipe.model.context, **shape)
+
+
+def speed_here(dir: Path, recipe: "Recipe", config: "DecoderConfig", rows: int, hardware: "Hardware") -> float:
+    """Tokens a second of this machine, by training a few steps; remembered in the project."""
+    from plutao.train import device as devices
+    from plutao.train.probe import Memory, of_shape
+
+    device = devices.choose(recipe.base.precision, recipe.base.compile)
+    memory = Memory(dir / "data" / "speed.json" if (dir / "data").is_dir() else None, recipe.base, device)
+    typer.echo("Training a few steps to see how fast this machine is …", err=True)
+    return of_shape(config, recipe.base, device, memory, hardware.flops).tokens_per_second(rows, config.context)
+
+
+def turn_dial(
+    dir: Path,
+    recipe: "Recipe",
+    time: str,
+    hardware: "Hardware",
+    devices: int,
+    utilisation: float | None,
+    keep_size: bool,
+) -> "Choice":
+    """The best size for a time, as `plutao run --time` would choose it."""
+    from rich.console import Console
+
+    from plutao.cli.project import parse_minutes
+    from plutao.stages import dial
+    from plutao.train.progress import TerminalProgress
+
+    minutes, text = parse_minutes(time), text_of(dir)
+    shapes = dial.shapes_of(recipe, recipe.tokenizer.vocabulary, dir, keep_size or dial.fixes_shape(recipe, ()))
+    if hardware.name != "this machine":
+        return dial.choose_listed(recipe, shapes, text, minutes, dir, hardware, devices, utilisation)
+    return dial.choose_shape(recipe, shapes, text, minutes, dir, TerminalProgress(Console(stderr=True), "plan"))
+
+
+def text_of(dir: Path) -> "Text":
+    """What is known of the project's text: the tokens of its newest shards."""
+    from plutao.data.shards import load_shards
+    from plutao.stages.dial import Text
+
+    built = sorted((dir / "data" / "shards").glob("*/index.json"), key=lambda path: path.stat().st_mtime)
+    if not built:
+        return Text()
+    shards = load_shards(built[-1].parent)
+    return Text(shards.tokens(), shards.tokens("validation"))
+
+
+def show_dial(chosen: "Choice") -> None:
+    from plutao.stages.dial import lines_of
+
+    for line in [*lines_of(chosen), "", *(f"- {reason}" for reason in chosen.reasons), ""]:
+        typer.echo(line)
 
 
 def list_presets(as_json: bool) -> None:
@@ -107,7 +191,7 @@ def show(plan: "Plan") -> None:
         ("time", duration(plan.seconds), f"on {plan.devices} × {plan.hardware}"),
     ]
     if plan.kilowatt_hours is not None:
-        lines.append(("energy", f"{plan.kilowatt_hours:,.0f} kWh", ""))
+        lines.append(("energy", f"{plan.kilowatt_hours:,.{0 if plan.kilowatt_hours >= 10 else 3}f} kWh", ""))
     if plan.price is not None:
         lines.append(("money", f"{plan.price:,.2f} USD", ""))
     for title, figure, parts in lines:

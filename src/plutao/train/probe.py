@@ -4,7 +4,7 @@ import math
 import statistics
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +13,10 @@ import torch
 from plutao.data.pack import Batch
 from plutao.errors import UserError
 from plutao.files import fingerprint, read_json, write_json
-from plutao.models.cost import flops_per_token
+from plutao.models.cost import flops_per_token, training_memory
 from plutao.models.decoder import Decoder, DecoderConfig
+from plutao.models.hardware import available_memory
+from plutao.models.presets import decoder_config
 from plutao.recipe import BaseSettings
 from plutao.train import device as devices
 from plutao.train.device import Device
@@ -27,6 +29,8 @@ WARM_UP = 2
 STEPS = 6
 ENOUGH = 2.0
 """Seconds of counted steps after which fewer than `STEPS` do."""
+PATIENCE = 30.0
+"""Seconds that trying a shape may take; a larger one is reckoned from a small one."""
 SLOPE = 0.85
 """Seconds per token grow as the operations per token to this power: larger products compute a little better."""
 
@@ -114,10 +118,32 @@ def interpolate(points: Sequence[tuple[float, float]], x: float, slope: float) -
     return y0 * float((x / x0) ** slope)
 
 
-class Memory:
-    """Speeds measured before, by machine and shape, in a file that may be deleted at any time."""
+def of_shape(config: DecoderConfig, settings: BaseSettings, device: Device, memory: "Memory", peak: float) -> Speed:
+    """The speed of any shape here: tried, remembered, or in proportion to a small one where trying would take minutes.
 
-    def __init__(self, path: Path, settings: BaseSettings, device: Device) -> None:
+    Args:
+        peak: operations a second of this machine's matrix products.
+    """
+    if (known := memory.get(config)) is not None:
+        return known
+    rows = 32 if device.kind == "cuda" else min(8, settings.batch)
+    step = rows * config.context * flops_per_token(config) / (0.3 * peak)
+    fits = training_memory(config, rows, config.context, settings.optimizer.kind).total < available_memory()
+    if step * (WARM_UP + STEPS) < PATIENCE and (fits or device.kind == "cuda"):
+        speed = measure(config, settings, device, rows)
+        memory.put(config, speed)
+        return speed
+    small = decoder_config("plutao-7m", context=min(config.context, 256))
+    like = of_shape(small, settings, device, memory, math.inf)
+    per_token = replace(like, row=like.row / small.context)
+    found = estimate(config, [(small, per_token)])
+    return replace(found, row=found.row * config.context)
+
+
+class Memory:
+    """Speeds measured before, by machine and shape, in a file that may be deleted at any time; None remembers nothing."""
+
+    def __init__(self, path: Path | None, settings: BaseSettings, device: Device) -> None:
         self.path, self.settings, self.device = path, settings, device
         self.machine = devices.describe() | {"device": [device.kind, device.precision, device.compiled]}
         self.key = fingerprint(self.machine)
@@ -127,6 +153,8 @@ class Memory:
         return None if found is None else Speed(**found["speed"])
 
     def put(self, config: DecoderConfig, speed: Speed) -> None:
+        if self.path is None:
+            return
         everything = self.read()
         machine = everything.setdefault(self.key, {"machine": self.machine, "shapes": {}})
         measured = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
@@ -137,7 +165,7 @@ class Memory:
     def read(self) -> dict[str, Any]:
         """Everything in the file; nothing where it is missing or damaged."""
         try:
-            data = read_json(self.path)
+            data = read_json(self.path) if self.path is not None else {}
         except UserError:
             return {}
         return data if isinstance(data, dict) else {}
