@@ -4,12 +4,12 @@ import difflib
 from collections.abc import Mapping
 
 from plutao.errors import UserError
-from plutao.worlds.contract import ExamItem, World, WorldDocument
+from plutao.worlds.contract import Dialogue, ExamItem, Grade, Labeller, Question, World, WorldDocument
 from plutao.worlds.solar import SOLAR
 
 WORLDS: Mapping[str, World] = {SOLAR.name: SOLAR}
 
-__all__ = ["WORLDS", "ExamItem", "World", "WorldDocument", "world"]
+__all__ = ["WORLDS", "Dialogue", "ExamItem", "Grade", "Labeller", "Question", "World", "WorldDocument", "world"]
 
 
 def world(name: str) -> World:

@@ -7,12 +7,17 @@ from dataclasses import dataclass, field
 from plutao.worlds.contract import Question
 from plutao.worlds.solar.chat.grading import WEIGHTS, grade
 
-NOISE = 0.04  # standard deviation of what a labeller adds to an answer's score; measured disagreement: docs/world.md
+NOISE = 0.037  # standard deviation of what a labeller adds to an answer's worth
+DISTRACTED = 0.05  # the share of questions that a labeller reads without attention
+NOISE_THEN = 0.3
 
 
 @dataclass(frozen=True)
 class SimulatedLabeller:
-    """Ranks by the weighted parts of the rule, with noise; answers whose parts are alike tie."""
+    """Ranks by the weighted parts of the rule, with noise, more of it where attention slips; answers whose parts are alike tie.
+
+    How often labellers disagree with the rule and with each other is measured in docs/world.md.
+    """
 
     name: str
     rule: str
@@ -27,7 +32,8 @@ class SimulatedLabeller:
         """1 for the best answer; equal ranks are ties. The same seed gives the same ranks."""
         exact = [round(self.utility(question, answer), 3) for answer in answers]
         draw = random.Random(f"{self.name}/{seed}/{question.id}/{question.messages[-1].content}")
-        felt = {worth: worth + draw.gauss(0, NOISE) for worth in sorted(set(exact))}
+        noise = NOISE_THEN if draw.random() < DISTRACTED else NOISE
+        felt = {worth: worth + draw.gauss(0, noise) for worth in sorted(set(exact))}
         order = sorted(felt.values(), reverse=True)
         return tuple(1 + order.index(felt[worth]) for worth in exact)
 
