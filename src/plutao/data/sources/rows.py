@@ -224,5 +224,5 @@ def printable(name: str) -> str:
 
 
 def in_words(value: Any) -> str:
-    words = {type(None): "nothing (null)", bool: "true or false", list: "a list", dict: "an object"}
+    words = {type(None): "nothing (null)", str: "text", bool: "true or false", list: "a list", dict: "an object"}
     return words.get(type(value), "a number" if isinstance(value, int | float) else type(value).__name__)
