@@ -18,8 +18,8 @@ def tokenizer() -> Tokenizer:
 
 
 def labelled(answers: list[str], *labels: tuple[int, ...], prompt: str = "what is pluto?") -> Labelled:
-    ranking = Ranking((Message("user", prompt),), tuple(answers), labels[0], prompt, "test")
-    return Labelled(ranking, labels, (None,) * len(labels))
+    asked = (Message("user", prompt),)
+    return Labelled(tuple(Ranking(asked, tuple(answers), ranks, prompt, "test") for ranks in labels))
 
 
 def encoded(tokenizer: Tokenizer, *some: Labelled, context: int = 128) -> list[RankedAnswers]:
@@ -83,7 +83,7 @@ def test_what_a_tool_gave_back_is_read_and_not_learned(tokenizer: Tokenizer) -> 
     call = Message("assistant", tool_calls=(ToolCall("calculator", {"expression": "1+1"}),))
     turns = ((call, Message("tool", "which"), Message("assistant", "talk")), (Message("assistant", "ice"),))
     ranking = Ranking((Message("user", "sun?"),), ("talk", "ice"), (1, 2), "1", "test", turns=turns)
-    (element,) = encoded(tokenizer, Labelled(ranking, ((1, 2),), (None,)), context=256)
+    (element,) = encoded(tokenizer, Labelled((ranking,)), context=256)
     batch = RankingBatch([element], 256)
     first = batch.segments == (1 if batch.by_element([0.0, 1.0])[0][0] == 0.0 else 2)
     learned = tokenizer.decode(batch.targets[first & (batch.targets != NOT_LEARNED)].tolist())

@@ -48,7 +48,7 @@ def test_our_own_rows_come_back_as_they_were_written(tmp_path: Path) -> None:
     assert (first.labeller, first.group, first.demonstration, first.id) == ("ana", "g", "d", "7")
     assert (first.source, first.language, first.license) == ("people", "en", "CC0-1.0")
     write_rankings([first], tmp_path / "again.jsonl")
-    assert list(read_rankings(tmp_path / "again.jsonl", Source())) == [first]
+    assert list(read_rankings(tmp_path / "again.jsonl", Source())) == [first] == [Ranking.from_json(first.as_json())]
 
 
 def test_pairs_come_as_text_or_as_messages(tmp_path: Path) -> None:
@@ -170,6 +170,7 @@ def test_answers_that_called_a_tool_keep_their_turns(tmp_path: Path) -> None:
     assert [message.content for message in one.conversation(1)] == ["why?", "It is 3."]
     write_rankings([one], tmp_path / "again.jsonl")
     assert list(read_rankings(tmp_path / "again.jsonl", Source())) == [one]
+    assert Ranking.from_json(one.as_json()) == one
 
 
 def test_bad_rows_are_counted_where_the_recipe_says_so(tmp_path: Path) -> None:

@@ -31,7 +31,12 @@ def element(generator: torch.Generator, ranks: list[int]) -> RankedAnswers:
     weights = (1 / math.comb(len(ranks), 2),) * len(pairs)
     learned = tuple((False,) * 3 + (True,) * (len(row) - 4) + (False,) for row in rows)
     return RankedAnswers(
-        tuple(rows), learned, pairs, weights, tuple(-float(n + len(rows[0])) for n in range(len(ranks)))
+        tuple(rows),
+        learned,
+        pairs,
+        weights,
+        tuple(range(len(ranks))),
+        tuple(-float(n + len(rows[0])) for n in range(len(ranks))),
     )
 
 
@@ -81,7 +86,7 @@ def test_a_model_that_is_its_own_reference_prefers_nothing(batch: RankingBatch) 
     with torch.no_grad():
         own = batch.by_element(answer_logprobs(model, batch).tolist())
     same = [
-        RankedAnswers(one.rows, one.learned, one.pairs, one.weights, tuple(values))
+        RankedAnswers(one.rows, one.learned, one.pairs, one.weights, one.kept, tuple(values))
         for one, values in zip(batch.elements, own, strict=True)
     ]
     loss, _ = direct_preference(0.1)(model, RankingBatch(same[:1], 32))

@@ -41,6 +41,8 @@ class RankedAnswers:
     """(better, worse) places in `rows`."""
     weights: tuple[float, ...]
     """What each pair counts: the share of labellers who say so ÷ the number of all pairs; 1 together, less where ties are."""
+    kept: tuple[int, ...]
+    """Which of the ranking's answers these are: those that fit the context."""
     reference: tuple[float, ...] = ()
     """Log-probability of each answer under another model (nats), where an objective asks for it."""
 
@@ -94,7 +96,11 @@ def encode_ranking(one: Labelled, tokenizer: Tokenizer, context: int, left_out: 
         return None
     weights = tuple(share / comb(len(kept), 2) for share in shares.values())
     return RankedAnswers(
-        tuple(rows[place] for place in kept), tuple(learned[place] for place in kept), tuple(shares), weights
+        tuple(rows[place] for place in kept),
+        tuple(learned[place] for place in kept),
+        tuple(shares),
+        weights,
+        tuple(kept),
     )
 
 

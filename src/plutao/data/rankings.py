@@ -10,10 +10,12 @@ Rank 1 is the best; equal ranks are ties. Other people's layouts (`data.ranking_
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import chain, combinations, groupby
 from pathlib import Path
 from typing import Any, Protocol
 
+from plutao.data.layouts import read_turns
 from plutao.data.ranking_layouts import LAYOUTS, NotARanking, Raw
 from plutao.data.sources.examples import Row, read_rows
 from plutao.data.sources.rows import BadRows
@@ -64,6 +66,24 @@ class Ranking:
         }
         others = ("id", "source", "language", "license", "labeller", "group", "demonstration")
         return row | {name: value for name in others if (value := getattr(self, name)) is not None}
+
+    @classmethod
+    def from_json(cls, row: dict[str, Any]) -> "Ranking":
+        """The ranking of a row that `as_json` made."""
+        turns = [read_turns(one) if isinstance(one, list) else None for one in row["completions"]]
+        texts = [one if isinstance(one, str) else one[-1]["content"] for one in row["completions"]]
+        several = any(turns)
+        spoken = [own or (Message("assistant", text),) for own, text in zip(turns, texts, strict=True)]
+        others = ("language", "license", "labeller", "group", "demonstration")
+        return cls(
+            read_turns(row["messages"]),
+            tuple(texts),
+            tuple(row["ranks"]),
+            row["id"],
+            row["source"],
+            turns=tuple(spoken) if several else (),
+            **{name: row.get(name) for name in others},
+        )
 
     def _completion_as_json(self, place: int) -> Any:
         """The text; a list of messages where tools were called."""
@@ -188,12 +208,25 @@ def write_rankings(rankings: Iterable[Ranking], path: Path, **more: Sequence[Any
 
 @dataclass(frozen=True)
 class Labelled:
-    """One conversation, its answers, and the order every labeller who saw them put them in."""
+    """One conversation, its answers, and everybody's rankings of them."""
 
-    ranking: Ranking
-    """The first labeller's; the others' `labels` are in the order of its answers."""
-    labels: tuple[tuple[int, ...], ...]
-    labellers: tuple[str | None, ...]
+    rankings: tuple[Ranking, ...]
+    """All hold the same answers, the others in their own order."""
+
+    @property
+    def ranking(self) -> Ranking:
+        """The first: `labels` are in the order of its answers."""
+        return self.rankings[0]
+
+    @cached_property
+    def labels(self) -> tuple[tuple[int, ...], ...]:
+        """Each labeller's ranks."""
+        order = self.ranking.completions
+        return tuple(tuple(reordered(ranking, order)) for ranking in self.rankings)
+
+    @property
+    def labellers(self) -> tuple[str | None, ...]:
+        return tuple(ranking.labeller for ranking in self.rankings)
 
     @property
     def pairs(self) -> dict[tuple[int, int], float]:
@@ -214,12 +247,7 @@ def by_prompt(rankings: Iterable[Ranking]) -> list[Labelled]:
     for ranking in rankings:
         key = (ranking.source, json.dumps([message.as_json() for message in ranking.messages]))
         found.setdefault((*key, frozenset(ranking.completions)), []).append(ranking)
-    labelled = []
-    for several in found.values():
-        first = several[0]
-        labels = [tuple(reordered(ranking, first.completions)) for ranking in several]
-        labelled.append(Labelled(first, tuple(labels), tuple(ranking.labeller for ranking in several)))
-    return labelled
+    return [Labelled(tuple(several)) for several in found.values()]
 
 
 def reordered(ranking: Ranking, completions: Sequence[str]) -> list[int]:

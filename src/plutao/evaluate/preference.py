@@ -48,17 +48,14 @@ class Comparison:
     """What it counts: 1 ÷ the labellers of this prompt."""
 
 
-def judge(labelled: Sequence[Labelled], rewards: Sequence[Sequence[float]]) -> list[Judged]:
-    """Rankings with the rewards of their answers."""
-    return [
-        Judged(
-            tuple(numbers),
-            tuple(len(completion) for completion in one.ranking.completions),
-            one.labels,
-            one.labellers,
-        )
-        for one, numbers in zip(labelled, rewards, strict=True)
-    ]
+def judge(one: Labelled, kept: Sequence[int], rewards: Sequence[float]) -> Judged:
+    """A ranking with the rewards of those of its answers that were read."""
+    return Judged(
+        tuple(rewards),
+        tuple(len(one.ranking.completions[place]) for place in kept),
+        tuple(tuple(ranks[place] for place in kept) for ranks in one.labels),
+        one.labellers,
+    )
 
 
 def comparisons(prompt: Judged) -> list[Comparison]:
