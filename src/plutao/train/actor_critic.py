@@ -41,7 +41,7 @@ class ActorCritic(nn.Module):
     def expected(self, tokens: Int[Tensor, "B T"], places: Int[Tensor, "B A"]) -> Float[Tensor, "B A"]:
         """What the critic expects before each action: read at the position whose logits the action is drawn from."""
         assert self.critic is not None, "GRPO has no critic"
-        values: Tensor = self.critic.everywhere(tokens).float()
+        values: Tensor = self.critic.everywhere(tokens[:, :-1]).float()  # nothing is drawn after the last token
         return values.gather(1, (places - 1).clamp(min=0))
 
     def parts(self) -> list[tuple[nn.Module, float]]:
@@ -69,7 +69,7 @@ def action_log_probabilities(
     temperature: float = 1.0,
 ) -> Float[Tensor, "B A"]:
     """Log-probabilities of the actions, 0 where there is none; the output layer computes only where there is one."""
-    hidden = before(policy.hidden(tokens), places)[mask]
+    hidden = before(policy.hidden(tokens[:, :-1]), places)[mask]
     actions = tokens.gather(1, places)[mask]
     chosen = token_log_probabilities(hidden, policy.head.weight[:vocabulary], actions, temperature)
     return torch.zeros(mask.shape, dtype=chosen.dtype, device=chosen.device).masked_scatter(mask, chosen)
@@ -159,7 +159,7 @@ def ppo(clip: float, value_clip: float | None, pretraining: float, temperature: 
         values = model.expected(batch.tokens, batch.places)
         value_losses = clipped_value_loss(values, batch.values, batch.returns, value_clip)
         value_loss = mean_over(value_losses, batch.mask)
-        metrics |= {"policy_loss": float(policy_loss), "value_loss": float(value_loss)}
+        metrics |= {"policy_loss": float(policy_loss.detach()), "value_loss": float(value_loss.detach())}
         loss = policy_loss + VALUE_WEIGHT * value_loss
         return with_text(model, batch, loss, metrics, pretraining)
 
@@ -173,7 +173,7 @@ def grpo(clip: float, pretraining: float = 0.0, temperature: float = 1.0) -> Obj
 
     def objective(model: Any, batch: Any) -> tuple[Tensor, dict[str, float]]:
         loss, metrics = surrogate(model, batch, clip, temperature)
-        metrics["policy_loss"] = float(loss)
+        metrics["policy_loss"] = float(loss.detach())
         return with_text(model, batch, loss, metrics, pretraining)
 
     return objective
@@ -207,4 +207,4 @@ def with_text(
     hidden = model.policy.hidden(batch.pretraining.tokens)
     text_loss = linear_cross_entropy(hidden, model.policy.head.weight, batch.pretraining.targets, IGNORED)
     text_loss = text_loss * batch.text_share
-    return loss + coefficient * text_loss, metrics | {"text_loss": float(text_loss)}
+    return loss + coefficient * text_loss, metrics | {"text_loss": float(text_loss.detach())}
