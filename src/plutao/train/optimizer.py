@@ -1,12 +1,79 @@
 """The optimizer: Muon for the hidden matrices, AdamW for the rest, as one object to the loop."""
 
-from collections.abc import Iterable
+import math
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import torch
-from torch import nn
+from jaxtyping import Float
+from torch import Tensor, nn
 
 from plutao.recipe import OptimizerSettings
+
+STACK = 1 << 21
+"""Numbers of matrices that Muon takes together at most."""
+
+
+class StackedMuon(torch.optim.Muon):
+    """PyTorch's Muon with matrices of one shape taken together: the same update, to rounding, and the same state.
+
+    A small model has dozens of small matrices; one at a time, their products leave threads waiting for each other.
+    """
+
+    @torch.no_grad()
+    def step(self, closure: Any = None) -> None:  # type: ignore[override]
+        assert closure is None, "gradients are there already"
+        for group in self.param_groups:
+            parameters = [parameter for parameter in group["params"] if parameter.grad is not None]
+            if not parameters:
+                continue
+            for parameter in parameters:
+                self.state[parameter].setdefault("momentum_buffer", torch.zeros_like(parameter))
+            gradients = [parameter.grad for parameter in parameters]
+            momenta = [self.state[parameter]["momentum_buffer"] for parameter in parameters]
+            torch._foreach_lerp_(momenta, gradients, 1 - group["momentum"])
+            ahead = torch._foreach_lerp(gradients, momenta, group["momentum"])  # Nesterov's look ahead
+            torch._foreach_mul_(parameters, 1 - group["lr"] * group["weight_decay"])
+            for places in stacks([parameter.shape for parameter in parameters]):
+                stack = torch.stack([lying(ahead[place]).bfloat16() for place in places])
+                updates = orthogonalise(stack, group["ns_coefficients"], group["ns_steps"], group["eps"])
+                for place, update in zip(places, updates, strict=True):
+                    parameter = parameters[place]
+                    rate = group["lr"] * 0.2 * math.sqrt(max(parameter.shape))  # the size of AdamW's updates
+                    parameter.add_(update if lies(parameter) else update.T, alpha=-rate)
+
+
+def lies(matrix: torch.Tensor) -> bool:
+    """Whether its rows are at least as long as its columns."""
+    return matrix.shape[0] <= matrix.shape[1]
+
+
+def lying(matrix: Float[Tensor, "M N"]) -> Float[Tensor, "short long"]:
+    """The matrix, or its transpose, with rows at least as long as its columns."""
+    return matrix if lies(matrix) else matrix.T
+
+
+def stacks(shapes: Sequence[torch.Size]) -> Iterator[list[int]]:
+    """Places of matrices that are alike, lying, in stacks of at most STACK numbers."""
+    alike: dict[tuple[int, ...], list[int]] = {}
+    for place, shape in enumerate(shapes):
+        alike.setdefault(tuple(sorted(shape)), []).append(place)
+    for sides, places in alike.items():
+        most = max(1, STACK // math.prod(sides))
+        for begin in range(0, len(places), most):
+            yield places[begin : begin + most]
+
+
+def orthogonalise(
+    matrices: Float[Tensor, "K M N"], coefficients: tuple[float, float, float], steps: int, eps: float
+) -> Float[Tensor, "K M N"]:
+    """Nearly the nearest orthogonal matrix of each, by the quintic iteration of Jordan et al. (2024); M ≤ N."""
+    a, b, c = coefficients
+    x: Tensor = matrices / matrices.flatten(1).norm(dim=1).clamp(min=eps).view(-1, 1, 1)
+    for _ in range(steps):
+        gram = x @ x.mT
+        x = torch.baddbmm(x, torch.baddbmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
+    return x
 
 
 class Optimizers:
@@ -32,7 +99,7 @@ class Optimizers:
         if others := [found for found in others if found["params"]]:
             self._add(torch.optim.AdamW(others, lr=settings.learning_rate, **adamw), settings.learning_rate)
         if matrices := [found for found in matrices if found["params"]]:
-            muon = torch.optim.Muon(
+            muon = StackedMuon(
                 matrices,
                 lr=settings.matrix_learning_rate,
                 momentum=settings.momentum,
