@@ -1,7 +1,9 @@
 """Stage 3 from rankings to a measured, centred reward model: people's files, a world's labellers, kills and bad input."""
 
 import json
+import os
 import re
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -84,9 +86,6 @@ class Stopping(Silence):
 
     def update(self, step: int, steps: int, loss: float, tokens_per_second: float, seconds_left: float) -> None:
         if step == self.at:
-            import os
-            import signal
-
             os.kill(os.getpid(), signal.SIGINT)
 
 

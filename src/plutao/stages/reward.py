@@ -213,7 +213,7 @@ def run(project: Project, world_: World, progress: Progress, minutes: float | No
     results = describe(config, device, trained, settings, recipe) | describe_rankings(rankings, encoded, batches)
     results |= measure(judged, recipe.report.language)
     results["validation"] = {"loss": mean_loss(judged), "prompts": len(judged)}
-    results["labellers"] |= simulated(recipe)
+    results["labellers"] |= simulated(recipe, "reward")
     results["reward"] = {"offset": float(model.offset), "demonstrations": count, "deviation": deviation(judged)}
     write_card(out, "reward", inputs(project), results)
     progress.note(results["verdict"]["why"])
@@ -271,7 +271,7 @@ def centre(model: RewardModel, tokenizer: Tokenizer, rankings: Rankings) -> int:
     return len(rows)
 
 
-def simulated(recipe: Recipe) -> dict[str, Any]:
+def simulated(recipe: Recipe, stage: str) -> dict[str, Any]:
     """Which labellers are no people: a world's, each with the written rule it follows."""
-    names = {source.world for source in sources.sources_of(recipe, "reward") if source.world}
+    names = {source.world for source in sources.sources_of(recipe, stage) if source.world}
     return {"simulated": {one.name: one.rule for name in sorted(names) for one in world(name).labellers}}
