@@ -10,8 +10,12 @@ from plutao.errors import UserError
 
 def compare(
     models: Annotated[
-        list[str], typer.Argument(metavar="RUN[:STAGE] RUN[:STAGE] …", help="Runs, or paths to model folders.")
-    ],
+        list[str],
+        typer.Argument(
+            metavar="RUN[:STAGE] RUN[:STAGE] …",
+            help="Runs, or paths to model folders; with --scaling, a project folder.",
+        ),
+    ] = [],  # noqa: B006
     folder: Annotated[Path, typer.Option("--project", metavar="DIR", help="The project folder.")] = Path(),
     text: Annotated[
         list[str],
@@ -32,6 +36,16 @@ def compare(
         ),
     ] = None,
     answers: Annotated[int, typer.Option(min=0, help="Prompts on which answers are compared at most; 0: none.")] = 300,
+    scaling: Annotated[
+        bool,
+        typer.Option("--scaling", help="Train a ladder of sizes; loss against size, tokens and FLOPs, and their law."),
+    ] = False,
+    sizes: Annotated[str | None, typer.Option(metavar="1m,3m,7m", help="With --scaling: which sizes.")] = None,
+    tokens: Annotated[
+        str | None, typer.Option(metavar="250k,500k,1M", help="With --scaling: how many tokens each is trained on.")
+    ] = None,
+    time: Annotated[str | None, typer.Option(metavar="2m", help="With --scaling: or how long each is trained.")] = None,
+    batches: Annotated[str | None, typer.Option(metavar="8,16", help="With --scaling: rows a step.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Measure several models side by side, and say which differences are more than chance.
@@ -42,11 +56,15 @@ def compare(
     import json
 
     from plutao.cli.evaluate import reading
+    from plutao.cli.scaling import scaling as climb
     from plutao.evaluate.compare import compare as compare_models
     from plutao.evaluate.measure import measure, text_of_files, validation_of, worlds_of
     from plutao.evaluate.versus import versus
     from plutao.project import resolve_model
 
+    if scaling:
+        climb(Path(models[0]) if models else folder, sizes, tokens, time, batches, as_json)
+        return
     if len(models) < 2:
         raise UserError("A comparison needs two models or more: plutao compare RUN[:STAGE] RUN[:STAGE].")
     folders = [resolve_model(model, folder) for model in models]

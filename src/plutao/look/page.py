@@ -15,7 +15,9 @@ from plutao.look.view import View
 from plutao.look.words import phrases
 
 
-def write(path: Path, views: Sequence[View], text: str, shows: str, language: str = "en") -> None:
+def write(
+    path: Path, views: Sequence[View], text: str, shows: str, language: str = "en", title: str | None = None
+) -> None:
     """Writes the page.
 
     Args:
@@ -30,7 +32,7 @@ def write(path: Path, views: Sequence[View], text: str, shows: str, language: st
     plotly, javascript = get_plotlyjs(), report.ours("report.js")
     hashes = " ".join(f"'sha256-{report.script_hash(script)}'" for script in (plotly, javascript))
     page = environment.get_template("page.html.j2").render(
-        title=phrases(language)["page_title"],
+        title=title or phrases(language)["page_title"],
         text=text,
         shows=shows,
         views=views,

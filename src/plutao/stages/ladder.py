@@ -111,6 +111,7 @@ def train(
     tokenizer.save(out)
     results = {
         "preset": climb.preset,
+        "text": shards.fingerprint,
         "parameters": config.parameters(),
         "tokens": trained.tokens,
         "batch_tokens": tokens_per_step,
