@@ -14,11 +14,12 @@ from plutao import project as projects
 from plutao.data.card import DataCard
 from plutao.data.catalogue import ensure
 from plutao.data.documents import build_documents
-from plutao.data.shards import ShardIndex, build_shards
+from plutao.data.shards import build_shards
 from plutao.errors import UserError
 from plutao.evaluate.report import build
 from plutao.files import write_json
 from plutao.project import Project, is_complete, only_one, reuse_stage
+from plutao.recipe import Recipe, Stage
 from plutao.stages import base, tokenizer
 from plutao.stages.card import read_card
 from plutao.text.tokenizer import Tokenizer
@@ -27,6 +28,13 @@ from plutao.train.parallel import World
 from plutao.train.progress import Silence, TerminalProgress, clock, transfer_bar
 
 Note = Callable[[str], None]
+TRAINED: dict[str, Any] = {"base": base}
+"""The modules of the stages that train: each has check(recipe, root), inputs(project) and run(project, world, progress, minutes)."""
+NAMES = {"base": "Base", "sft": "SFT", "reward": "Reward", "rl": "RL", "dpo": "DPO"}
+WEIGHTS = {"base": 5.0, "sft": 3.0, "reward": 1.0, "rl": 2.5, "dpo": 1.0}
+"""How a time given for everything is shared, where the recipe's stages are not all counted in minutes."""
+CLOSING = 0.08
+"""Share kept back for comparing the stages at the end."""
 
 
 def run(
@@ -41,7 +49,7 @@ def run(
 
     Args:
         name: the run to work in; left out, the newest with this recipe and text, else a new one.
-        minutes: wall time for all of it; takes the place of the recipe's own length of training.
+        minutes: wall time for all of it; takes the place of the recipe's own lengths of training.
 
     Returns:
         The project with its run; None in the processes of a torchrun that only helped to train.
@@ -50,10 +58,10 @@ def run(
         UserError: anything the user can mend; most of it before long work starts.
         Interrupted: stopped on request, with everything saved.
     """
-    started = time.perf_counter()
-    if minutes is not None:  # a run says in its own recipe how long it was trained
-        overrides = (*overrides, f"base.minutes={minutes:.6g}")
     project = projects.open_project(root, overrides)
+    time_left = Allowance(project.recipe, stage, minutes)
+    if minutes is not None:  # a run says in its own recipe how long its stages were trained
+        project = projects.open_project(root, (*overrides, *time_left.overrides()))
     world = parallel.join()
     note: Note = (
         (lambda text: console.print(text, highlight=False, markup=False, soft_wrap=True))
@@ -62,7 +70,7 @@ def run(
     )
     try:
         if not world.first:
-            follow(project, world, stage, minutes)
+            follow(project, world, time_left)
             return None
         with only_one(project):
             projects.sweep(project)
@@ -74,18 +82,65 @@ def run(
             made = make_tokenizer(project, documents, card, note)
             if stage == "tokenizer":
                 return project
-            shards = make_shards(project, documents, made, note, console)
-            inputs = base.inputs(project, made, card.fingerprint)
-            there = base_is_there(project, inputs, note)
-            tell_others(None if there else project.run, world)
-            if not there:
-                left = None if minutes is None else minutes - (time.perf_counter() - started) / 60
-                progress = TerminalProgress(console, "base") if console else Silence()
-                base.run(project, documents, shards, inputs, world, progress, left)
-            finish(project, note)
+            make_shards(project, documents, made, note, console)
+            for trained in stages_up_to(project.recipe, stage):
+                if not is_there(project, trained, note):
+                    tell_others((project.run, trained), world)
+                    progress = TerminalProgress(console, trained) if console else Silence()
+                    TRAINED[trained].run(project, world, progress, time_left.of(trained))
+                note(in_a_line(trained, read_card(project.stage_dir(trained))))
+            finish(project, stage, note, console)
             return project
     finally:
+        if world.first:
+            tell_others(None, world)
         parallel.leave(world)
+
+
+def stages_up_to(recipe: Recipe, last: str | None) -> list[Stage]:
+    """The stages that train, in their order."""
+    wanted = [stage for stage in recipe.stages if stage in TRAINED]
+    if last is None:
+        return wanted
+    if last not in wanted:
+        raise UserError(
+            f"This recipe has no stage {last!r}: it has {', '.join(recipe.stages)}. Add a [{last}] section."
+        )
+    return wanted[: wanted.index(last) + 1]
+
+
+class Allowance:
+    """Shares a given wall time among the stages: by the minutes of the recipe where all have some, else by weights that
+    served well. What one stage leaves or overdraws falls to those that follow.
+    """
+
+    def __init__(self, recipe: Recipe, last: str | None, minutes: float | None) -> None:
+        self.minutes, self.started = minutes, time.perf_counter()
+        stages = [] if last == "tokenizer" else stages_up_to(recipe, last)
+        own = [getattr(recipe, stage).minutes for stage in stages]
+        weights = own if all(own) else [WEIGHTS[stage] for stage in stages]
+        self.weights: dict[str, float] = dict(zip(stages, weights, strict=True))
+        closing = CLOSING * sum(self.weights.values()) if len(stages) > 1 else 0.0
+        self.weights["closing"] = closing
+
+    def overrides(self) -> tuple[str, ...]:
+        """What the recipe says of the stages' lengths, as --set would."""
+        assert self.minutes is not None
+        whole = sum(self.weights.values())
+        return tuple(
+            f"{stage}.minutes={self.minutes * weight / whole:.6g}"
+            for stage, weight in self.weights.items()
+            if stage != "closing"
+        )
+
+    def of(self, stage: str) -> float | None:
+        """Minutes for a stage that starts now, its measuring included; None where the recipe's own length counts."""
+        if self.minutes is None:
+            return None
+        left = self.minutes - (time.perf_counter() - self.started) / 60
+        names = list(self.weights)
+        to_come = sum(self.weights[name] for name in names[names.index(stage) :])
+        return left * self.weights[stage] / to_come
 
 
 def check(project: Project) -> None:
@@ -95,8 +150,9 @@ def check(project: Project) -> None:
             f"{project.root / projects.RECIPE_FILE} names no text: `plutao data add {project.root} FILES` adds some "
             "(.txt, .md, .jsonl, .parquet)."
         )
-    base.check(project.recipe)
     ensure(project.recipe.data, project.root)
+    for stage in stages_up_to(project.recipe, None):
+        TRAINED[stage].check(project.recipe, project.root)
 
 
 def text_in(project: Project, note: Note, console: Console | None = None) -> tuple[DataCard, Path]:
@@ -121,71 +177,76 @@ def make_tokenizer(project: Project, documents: Path, card: DataCard, note: Note
     return tokenizer.run(project, documents, inputs, note)
 
 
-def make_shards(
-    project: Project, documents: Path, made: Tokenizer, note: Note, console: Console | None = None
-) -> ShardIndex:
+def make_shards(project: Project, documents: Path, made: Tokenizer, note: Note, console: Console | None = None) -> None:
+    """Token shards of the documents, where the stages find them."""
     started = time.perf_counter()
     with transfer_bar(console, "tokens") as progress:
         shards = build_shards(documents, made, project.data / "shards", progress)
     note(f"Tokens: {shards.tokens():,} to train on, in {clock(time.perf_counter() - started)}.")
-    return shards
 
 
-def base_is_there(project: Project, inputs: str, note: Note) -> bool:
-    """Whether the base model needs no training, because it is done or can be taken over from another run."""
-    if is_complete(project.stage_dir("base"), inputs):
-        note(f"Base: done already in run {project.run}.")
+def is_there(project: Project, stage: Stage, note: Note) -> bool:
+    """Whether a stage needs no training, because it is done or can be taken over from another run."""
+    inputs = TRAINED[stage].inputs(project)
+    if is_complete(project.stage_dir(stage), inputs):
+        note(f"{NAMES[stage]}: done already in run {project.run}.")
         return True
-    if other := reuse_stage(project, "base", inputs):
-        note(f"Base: taken over from {other}, whose settings and text are the same.")
+    if other := reuse_stage(project, stage, inputs):
+        note(f"{NAMES[stage]}: taken over from {other}, whose settings and text are the same.")
         return True
     return False
 
 
-def finish(project: Project, note: Note) -> None:
-    """The report, and runs/current; the last lines say what was reached and what to do next."""
+def finish(project: Project, stage: str | None, note: Note, console: Console | None = None) -> None:
+    """The comparison of the stages, the report, and runs/current; the last lines say what to do next."""
     report = build(project.run_dir, project.recipe.report.language)
     projects.make_current(project.root, project.run_dir.name)
-    results = read_card(project.stage_dir("base"))
-    note(summary(results))
     note(f"Report: {report}")
-    note(f'Try: plutao complete {shlex.quote(str(project.root))} --prompt "…"')
+    place = shlex.quote(str(project.root))
+    talks = "sft" in stages_up_to(project.recipe, stage)
+    note(f"Try: plutao chat {place}" if talks else f'Try: plutao complete {place} --prompt "…"')
 
 
-def summary(results: dict[str, Any]) -> str:
-    measured = results["validation"]
-    value, low, high = (measured[key] for key in ("bits_per_byte", "low", "high"))
-    worth = (
-        f"{value:.3f} bits per byte ({low:.3f}–{high:.3f})" if value is not None else "not comparable in bits per byte"
-    )
-    exam = results.get("exam")
-    share = f", exam {exam['overall']['value']:.0%} of {exam['overall']['n']}" if exam else ""
-    return (
-        f"Base: {results['parameters'] / 1e6:.1f}M parameters, {results['tokens'] / 1e6:.2f}M tokens in "
-        f"{clock(results['seconds'])} ({results['tokens_per_second']:,.0f} tokens/s); {worth}{share}."
-    )
+def in_a_line(stage: str, card: dict[str, Any]) -> str:
+    """What a stage came to."""
+    parts = [
+        f"{card['parameters'] / 1e6:.1f}M parameters, {card['tokens'] / 1e6:.2f}M tokens in {clock(card['seconds'])} "
+        f"({card['tokens_per_second']:,.0f} tokens/s)"
+    ]
+    measured = card.get("validation", {})
+    if (value := measured.get("bits_per_byte")) is not None:
+        parts.append(f"{value:.3f} bits per byte ({measured['low']:.3f}–{measured['high']:.3f})")
+    elif stage == "base":
+        parts.append("not comparable in bits per byte")
+    if exam := card.get("exam"):
+        parts[-1] += f", exam {exam['overall']['value']:.0%} of {exam['overall']['n']}"
+    if accuracy := card.get("pair_accuracy"):
+        parts.append(f"{accuracy['value']:.0%} of {accuracy['n']} held-out pairs ordered as people did")
+    if verdict := card.get("verdict"):
+        parts.append(verdict["why"])
+    if "reward_after" in card:
+        parts.append(
+            f"reward {card['reward_before']:.2f} → {card['reward_after']:.2f}, KL {card['kl']:.1f} nats per answer"
+        )
+    return f"{NAMES[stage]}: {'; '.join(parts)}."
 
 
 # ---------------------------------------------------------------------------------------------------------------------
 # Under torchrun the first process prepares; the others wait and then train along
 
 
-def tell_others(run: str | None, world: World) -> None:
-    """Names the run to train in; None where there is nothing to train."""
+def tell_others(task: tuple[str | None, str] | None, world: World) -> None:
+    """Names the run and the stage to train; None where there is nothing more to train."""
     if world.size > 1:
-        dist.broadcast_object_list([run])
+        dist.broadcast_object_list([task])
 
 
-def follow(project: Project, world: World, stage: str | None, minutes: float | None) -> None:
-    if stage == "tokenizer":
-        return
+def follow(project: Project, world: World, time_left: Allowance) -> None:
+    """Trains along whatever the first process names."""
     message: list[Any] = [None]
-    dist.broadcast_object_list(message)
-    if message[0] is None:
-        return
-    project = replace(project, run=message[0])
-    card, documents = text_in(project, lambda text: None)
-    made = project.tokenizer()
-    shards = build_shards(documents, made, project.data / "shards")
-    inputs = base.inputs(project, made, card.fingerprint)
-    base.run(project, documents, shards, inputs, world, Silence(), minutes)
+    while True:
+        dist.broadcast_object_list(message)
+        if message[0] is None:
+            return
+        run, stage = message[0]
+        TRAINED[stage].run(replace(project, run=run), world, Silence(), time_left.of(stage))

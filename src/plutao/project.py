@@ -25,6 +25,7 @@ from plutao.files import atomic_folder, explain, read_json, write_json
 from plutao.recipe import STAGES, Recipe
 
 if TYPE_CHECKING:
+    from plutao.data.shards import ShardIndex
     from plutao.models.decoder import Decoder
     from plutao.text.tokenizer import Tokenizer
 
@@ -57,6 +58,19 @@ class Project:
     def stage_dir(self, stage: str) -> Path:
         """Where a stage of this run rests: a Hugging Face folder once it is complete."""
         return self.run_dir / stage
+
+    @property
+    def documents(self) -> Path:
+        """The documents that this run learns from, split into training and validation; the folder's name is their
+        fingerprint.
+        """
+        return self.data / "documents" / str(run_card(self.run_dir)["data"])
+
+    def shards(self) -> "ShardIndex":
+        """The documents as tokens of this run's tokenizer; made where they are not there yet."""
+        from plutao.data.shards import build_shards
+
+        return build_shards(self.documents, self.tokenizer(), self.data / "shards")
 
     def tokenizer(self) -> "Tokenizer":
         from plutao.text.tokenizer import Tokenizer

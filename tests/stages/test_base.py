@@ -73,13 +73,13 @@ def test_the_table_of_embeddings_has_a_multiple_of_64_rows(project: Project) -> 
 
 def test_it_depends_on_its_settings_its_seed_its_tokenizer_and_its_text(project: Project, tokenizer: Tokenizer) -> None:
     other_tokenizer = train("char", ["abc"], 100)
-    seen = {base.inputs(project, tokenizer, "text")}
+    seen = {base.depends_on(project, tokenizer, "text")}
     for change in ("base.batch=8", "model.layers=1", "seed=2"):
-        seen.add(base.inputs(open_project(project.root, (change,)), tokenizer, "text"))
-    seen |= {base.inputs(project, other_tokenizer, "text"), base.inputs(project, tokenizer, "other text")}
+        seen.add(base.depends_on(open_project(project.root, (change,)), tokenizer, "text"))
+    seen |= {base.depends_on(project, other_tokenizer, "text"), base.depends_on(project, tokenizer, "other text")}
     assert len(seen) == 6
     for change in ("report.language=pt", "description=mine", "tokenizer.sample_megabytes=3"):
-        assert base.inputs(open_project(project.root, (change,)), tokenizer, "text") in seen
+        assert base.depends_on(open_project(project.root, (change,)), tokenizer, "text") in seen
 
 
 def test_what_can_not_be_is_refused_before_it_begins() -> None:

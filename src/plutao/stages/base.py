@@ -37,8 +37,12 @@ from plutao.worlds import world
 PROMPT_CHARACTERS = 24  # of validation text, where the recipe gives no prompts
 
 
-def inputs(project: Project, tokenizer: Tokenizer, data: str) -> str:
+def inputs(project: Project) -> str:
     """Names what this stage depends on: its settings, the model's, the seed, the tokenizer and the documents."""
+    return depends_on(project, project.tokenizer(), project.documents.name)
+
+
+def depends_on(project: Project, tokenizer: Tokenizer, data: str) -> str:
     recipe = project.recipe
     settings = [recipe.base.model_dump(mode="json"), recipe.model.model_dump(mode="json"), recipe.seed]
     taken = identity(starting_folder(recipe, project.root))
@@ -82,32 +86,21 @@ def first_model(project: Project, tokenizer: Tokenizer) -> Decoder:
     """The model before its first step: random weights, or those of the model that the recipe starts from."""
     recipe = project.recipe
     config = shape(recipe, tokenizer.vocabulary_size, project.root)
+    if folder := starting_folder(recipe, project.root):
+        return grow(load_model(folder), config, recipe.seed)
     model = Decoder(config)
-    folder = starting_folder(recipe, project.root)
-    if folder is None:
-        model.initialise(recipe.seed)
-    else:
-        taken = grow(load_model(folder), config.vocabulary, recipe.seed)
-        model.load_state_dict(taken.state_dict(), strict=False)  # tables of positions are computed, not learned
+    model.initialise(recipe.seed)
     return model
 
 
-def run(
-    project: Project,
-    documents: Path,
-    shards: ShardIndex,
-    stage_inputs: str,
-    world_: World,
-    progress: Progress,
-    minutes: float | None = None,
-) -> None:
+def run(project: Project, world_: World, progress: Progress, minutes: float | None = None) -> None:
     """Pretrains the model of the recipe and stores it, measured, in the run.
 
     Args:
         minutes: wall time the training may take, in place of the recipe's own length.
     """
     recipe, settings = project.recipe, project.recipe.base
-    tokenizer = project.tokenizer()
+    tokenizer, documents, shards = project.tokenizer(), project.documents, project.shards()
     model = first_model(project, tokenizer)
     config, context = model.config, row_length(recipe, model.config)
     weights = {source.name: source.weight for source in recipe.data.sources}
@@ -139,7 +132,7 @@ def run(
     results = describe(config, device, trained, settings, recipe) | {"data": mixture_in_json(batches.mixture())}
     with without_compiling(device):
         results |= measure(model, tokenizer, documents, recipe)
-    write_card(out, "base", stage_inputs, results)
+    write_card(out, "base", inputs(project), results)
 
 
 def plan(recipe: Recipe, shards: ShardIndex, tokens_per_step: int, minutes: float | None) -> Budget:
