@@ -11,6 +11,8 @@ from plutao.evaluate.report.history import History, Point, thin
 from plutao.evaluate.report.numbers import Numbers
 from plutao.evaluate.report.words import words
 
+PAIRED = ("reward", "dpo")
+"""Stages that learn from pairs of answers."""
 MOST_ROWS = 24
 """Rows of a curve's table."""
 
@@ -33,10 +35,11 @@ def curves(stage: str, history: History, card: Mapping[str, Any], language: str)
     form = Numbers(say)
     found = []
     if history.training:
+        unit = "nats_per_pair" if stage in PAIRED else "nats_per_token"
         rows = table(history.training, {"tokens": 0, "loss": 3}, form)
-        columns = [say["step"], say["tokens"], f"{say['loss']} ({say['nats_per_token']})"]
-        figure = figures.training_loss(history, language)
-        found.append(Exhibit(f"{stage}-loss", say["training_loss"], say["training_loss_note"], figure, columns, rows))
+        columns = [say["step"], say["tokens"], f"{say['loss']} ({say[unit]})"]
+        figure = figures.training_loss(history, language, unit)
+        found.append(Exhibit(f"{stage}-loss", say["training_loss"], say[f"{unit}_note"], figure, columns, rows))
     if any(point.get("bits_per_byte") is not None for point in history.validation):
         rows = table(history.validation, {"tokens": 0, "loss": 3, "bits_per_byte": 4}, form)
         columns = [say["step"], say["tokens"], f"{say['loss']} ({say['nats_per_token']})", say["bits_per_byte"]]
@@ -63,6 +66,8 @@ def exam(stage: str, result: Mapping[str, Any], language: str) -> list[Exhibit]:
             measured = {"": result["overall"], **result[key]}
             rows = [share_row(name or say["overall"], share, Numbers(say)) for name, share in measured.items()]
             columns = [say[label], say["right"], say["interval"], say["floor"], say["questions"]]
+            if "floor" not in result["overall"]:
+                columns, rows = [*columns[:3], columns[4]], [[*row[:3], row[4]] for row in rows]
             figure = figures.shares(result[key], language)
             found.append(Exhibit(f"{stage}-exam-{key}", say[key], "", figure, columns, rows))
     return found

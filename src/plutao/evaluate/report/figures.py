@@ -19,12 +19,16 @@ FACE = "system-ui, -apple-system, 'Segoe UI', Roboto, sans-serif"
 MOST_POINTS = 400
 
 
-def training_loss(history: History, language: str = "en") -> go.Figure:
-    """Training loss (nats per token) over tokens seen, each step and smoothed; validation loss where it was measured."""
+def training_loss(history: History, language: str = "en", unit: str = "nats_per_token") -> go.Figure:
+    """Training loss over tokens seen, each step and smoothed; validation loss where it was measured.
+
+    Args:
+        unit: what the loss is counted in, by its name in the report's words.
+    """
     say = words(language)
     points = thin(history.training, MOST_POINTS)
     tokens, losses = [point["tokens"] for point in points], [point["loss"] for point in points]
-    figure = empty(say["tokens_seen"], say["nats_per_token"], language)
+    figure = empty(say["tokens_seen"], say[unit], language)
     step = go.Scatter(x=tokens, y=losses, name=say["each_step"], line={"color": QUIET, "width": 1}, opacity=0.5)
     smooth = go.Scatter(x=tokens, y=smoothed(losses), name=say["smoothed"], line={"color": SUN, "width": 2.5})
     figure.add_traces([step, smooth])

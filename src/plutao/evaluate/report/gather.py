@@ -1,10 +1,12 @@
 """What rests in a run's folder, as one dictionary: report.json, which the page and the Markdown are made from.
 
-It reads recipe.toml, run.json and the data card (card.json), `<stage>/stage.json` and `<stage>/metrics.jsonl`; what a run does
-not have yet is left out. Nothing is measured here.
+It reads recipe.toml, run.json and the data card (card.json), `<stage>/stage.json` and `<stage>/metrics.jsonl`, and of the
+contest of the stages comparisons.json and answers.jsonl; what a run does not have yet is left out. Nothing is measured here.
 """
 
+import json
 import tomllib
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,9 @@ from plutao.evaluate.report.history import History, read_history
 from plutao.files import read_json
 
 ORDER = ("tokenizer", "base", "sft", "reward", "rl", "dpo")
+OF_CONTEST = ("win_rates", "ratings", "diversity", "arithmetic", "right")
+"""What of comparisons.json stands at the top of report.json; the rest is under `comparisons`."""
+SHOWN_ANSWERS = 8
 
 
 def gather(run_dir: Path) -> tuple[dict[str, Any], dict[str, History]]:
@@ -28,6 +33,7 @@ def gather(run_dir: Path) -> tuple[dict[str, Any], dict[str, History]]:
             f"{run_dir} holds no finished stage, so there is nothing to report yet: `plutao run` goes on with it."
         )
     run = read_json(run_dir / "run.json") if (run_dir / "run.json").is_file() else {}
+    contest = read_json(run_dir / "comparisons.json") if (run_dir / "comparisons.json").is_file() else {}
     histories = {stage: read_history(run_dir / stage / "metrics.jsonl") for stage in stages}
     facts = {
         "run": run_dir.name,
@@ -38,7 +44,10 @@ def gather(run_dir: Path) -> tuple[dict[str, Any], dict[str, History]]:
         "seconds": sum(stage.get("seconds", 0.0) for stage in stages.values()),
         "data": data_card(run_dir, run.get("data"), stages),
         "stages": {name: {key: stage[key] for key in stage if key != "exam"} for name, stage in stages.items()},
-        "exam": {name: stage["exam"] for name, stage in stages.items() if stage.get("exam")},
+        "exam": exams(stages, contest.get("exam", {})),
+        **{key: contest[key] for key in OF_CONTEST if contest.get(key)},
+        "comparisons": {key: contest[key] for key in contest if key not in (*OF_CONTEST, "exam", "examples")},
+        "answers": answers(run_dir / "answers.jsonl", SHOWN_ANSWERS),
         "fingerprints": {key: run[key] for key in ("recipe", "data") if key in run},
     }
     return facts, {stage: history for stage, history in histories.items() if history.training}
@@ -48,6 +57,20 @@ def stages_of(run_dir: Path) -> list[str]:
     """Names of the finished stages, in the order of the circle."""
     found = {path.parent.name for path in run_dir.glob("*/stage.json") if not path.parent.name.startswith(".")}
     return [stage for stage in ORDER if stage in found] + sorted(found - set(ORDER))
+
+
+def exams(stages: dict[str, Any], taken_later: dict[str, Any]) -> dict[str, Any]:
+    """Each stage's exam: its own, or the one it took in the contest."""
+    found = {name: stage["exam"] for name, stage in stages.items() if stage.get("exam")}
+    return {name: {**taken_later, **found}[name] for name in stages if name in found or name in taken_later}
+
+
+def answers(path: Path, most: int) -> list[dict[str, Any]]:
+    """The first answers of the contest, whose order already takes tasks and languages in turn."""
+    if not path.is_file():
+        return []
+    with path.open(encoding="utf-8") as file:
+        return [json.loads(line) for line in islice(file, most)]
 
 
 def read_recipe(run_dir: Path) -> dict[str, Any]:

@@ -22,6 +22,7 @@ from plotly.offline import get_plotlyjs
 from plutao.evaluate.report.figures import in_dark
 from plutao.evaluate.report.gather import gather
 from plutao.evaluate.report.history import thin
+from plutao.evaluate.report.looks import first_look
 from plutao.evaluate.report.view import view
 from plutao.files import write_json, write_text
 
@@ -40,7 +41,8 @@ def build(run_dir: Path, language: str = "en") -> Path:
     """
     facts, histories = gather(run_dir)
     recipe_text = (run_dir / "recipe.toml").read_text(encoding="utf-8")
-    shown = view(facts, histories, recipe_text, language)
+    looked = first_look(run_dir, facts, language)
+    shown = view(facts, histories, recipe_text, language, [looked] if looked else [])
     kinds = ("training", "validation", "samples", "events")
     for stage, history in histories.items():
         lines = {kind: getattr(history, kind) for kind in kinds}
@@ -53,8 +55,10 @@ def build(run_dir: Path, language: str = "en") -> Path:
 
 def page(shown: dict[str, Any]) -> str:
     """The HTML page of a view. Plotly's script comes along once, and only where there is a figure to draw."""
-    pictures = any(stage["large"] or stage["small"] for stage in shown["learned"]) or any(
-        e["exhibits"] for e in shown["exams"]
+    pictures = (
+        any(stage["large"] or stage["small"] for stage in shown["learned"])
+        or any(exam["exhibits"] for exam in shown["exams"])
+        or any(section.large or section.small for section in shown["sections"])
     )
     plotly, javascript = (get_plotlyjs(), ours("report.js")) if pictures else ("", "")
     hashes = " ".join(f"'sha256-{script_hash(script)}'" for script in (plotly, javascript) if script)

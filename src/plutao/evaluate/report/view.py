@@ -1,10 +1,11 @@
 """The report's facts put into words: plain strings and tables that the templates only lay out."""
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from plutao.evaluate.report import exhibits
+from plutao.evaluate.report import assistant_view, exhibits
+from plutao.evaluate.report.assistant_view import CHAT_STAGES, Section
 from plutao.evaluate.report.history import History
 from plutao.evaluate.report.numbers import Numbers
 from plutao.evaluate.report.words import words
@@ -12,8 +13,18 @@ from plutao.evaluate.report.words import words
 Facts = Mapping[str, Any]
 
 
-def view(facts: Facts, histories: Mapping[str, History], recipe_text: str, language: str) -> dict[str, Any]:
-    """Everything the templates show, by section; a section without facts is empty."""
+def view(
+    facts: Facts,
+    histories: Mapping[str, History],
+    recipe_text: str,
+    language: str,
+    more: Sequence[Section] = (),
+) -> dict[str, Any]:
+    """Everything the templates show, by section; a section without facts is empty.
+
+    Args:
+        more: sections that come last before what it cost.
+    """
     say = words(language)
     form = Numbers(say)
     learned = [stage_view(facts, stage, history, language) for stage, history in histories.items()]
@@ -29,6 +40,7 @@ def view(facts: Facts, histories: Mapping[str, History], recipe_text: str, langu
         "tokenizer": tokenizer_view(facts["stages"].get("tokenizer"), say, form),
         "learned": learned,
         "exams": exams,
+        "sections": [*assistant_view.sections(facts, histories, language), *more],
         "cost": cost_view(facts, say, form),
         "machine": machine_view(facts["machine"], say),
         "repeat": repeat_view(facts, recipe_text, say),
@@ -43,6 +55,7 @@ def contents(shown: Mapping[str, Any], say: Mapping[str, str]) -> list[tuple[str
         found.append((f"learning-{stage['name']}", stage["title"]))
         found += [(f"samples-{stage['name']}", say["samples"])] if stage["samples"] else []
     found += [(f"exam-{exam['name']}", exam["title"]) for exam in shown["exams"]]
+    found += [(section.id, section.title) for section in shown["sections"]]
     return [*found, ("cost", say["cost"]), ("repeat", say["repeat"])]
 
 
@@ -50,16 +63,22 @@ def contents(shown: Mapping[str, Any], say: Mapping[str, str]) -> list[tuple[str
 # In a paragraph and in four numbers
 
 
-def last_trained(facts: Facts) -> Facts:
-    """The last stage with a model, which the summary speaks of; empty where none has been trained."""
-    trained = [stage for stage in facts["stages"].values() if "parameters" in stage]
-    last: Facts = trained[-1] if trained else {}
-    return last
+def told(facts: Facts) -> Facts:
+    """The stage whose size and reading the summary tells: the one that read the most; empty where none has been trained."""
+    trained = [stage for stage in facts["stages"].values() if "parameters" in stage and "tokens" in stage]
+    found: Facts = facts["stages"].get("base") or (max(trained, key=lambda stage: stage["tokens"]) if trained else {})
+    return found
+
+
+def validated(facts: Facts) -> Facts:
+    """The last measure in bits per byte, or why there is none; empty where no text was measured."""
+    measured = [stage.get("validation") or {} for stage in facts["stages"].values()]
+    return next((each for each in reversed(measured) if "bits_per_byte" in each), {})
 
 
 def summary(facts: Facts, say: Mapping[str, str], form: Numbers) -> str:
-    """One paragraph: what it is, what it read, how well it predicts, what it knows."""
-    stage, validation = last_trained(facts), last_trained(facts).get("validation") or {}
+    """One paragraph: what it is, what it read, how well it predicts, what it knows, and who wins."""
+    stage, validation = told(facts), validated(facts)
     sentences = []
     if stage:
         amounts = {key: form.big(stage[key], of=True) for key in ("parameters", "tokens")}
@@ -76,30 +95,55 @@ def summary(facts: Facts, say: Mapping[str, str], form: Numbers) -> str:
     elif validation.get("not_comparable"):
         sentences.append(say["not_comparable"].format(reason=validation["not_comparable"]))
     if facts["exam"]:
-        share = list(facts["exam"].values())[-1]["overall"]
-        key = "answers" if "floor" in share else "answers_plain"
-        amounts = {"n": form.number(share["n"]), "share": form.percent(share["value"])}
-        floor = form.percent(share.get("floor", 0))
-        sentences.append(say[key].format(**amounts, interval=share_interval(share, say, form), floor=floor))
-    return " ".join(sentences)
+        sentences.append(of_exam(list(facts["exam"].values())[-1], say, form))
+    return " ".join([*sentences, *of_wins(facts, say, form)])
+
+
+def of_exam(result: Facts, say: Mapping[str, str], form: Numbers) -> str:
+    """The last exam in a sentence."""
+    share = result["overall"]
+    key = "talks" if result.get("kind") == "chat" else "answers" if "floor" in share else "answers_plain"
+    amounts = {"n": form.number(share["n"]), "share": form.percent(share["value"])}
+    floor = form.percent(share.get("floor", 0))
+    return say[key].format(**amounts, interval=share_interval(share, say, form), floor=floor)
+
+
+def of_wins(facts: Facts, say: Mapping[str, str], form: Numbers) -> list[str]:
+    """Each step of the way in a sentence: how often its answers are preferred to those of the step before."""
+    found = []
+    for name in ("sft_over_base", "rl_over_sft", "dpo_over_sft"):
+        if rate := (facts.get("win_rates") or {}).get(name):
+            model, _, opponent = name.partition("_over_")
+            amounts = {"n": form.number(rate["n"]), "share": form.percent(rate["value"])}
+            between = share_interval(rate, say, form)
+            found.append(say["prefers"].format(model=model, opponent=opponent, interval=between, **amounts))
+    return found
 
 
 def headline(facts: Facts, say: Mapping[str, str], form: Numbers) -> list[dict[str, str]]:
     """The figures that one looks for first, each with its interval or with what belongs to it."""
-    stage, validation = last_trained(facts), last_trained(facts).get("validation") or {}
+    stage, validation = told(facts), validated(facts)
     figures = []
-    if validation.get("bits_per_byte"):
-        bits = form.number(validation["bits_per_byte"], 3)
-        figures.append((say["headline_bits"], bits, bits_interval(validation, say, form).strip(" ()")))
     if facts["exam"]:
         share = list(facts["exam"].values())[-1]["overall"]
         figures.append(
             (say["headline_exam"], form.percent(share["value"]), share_interval(share, say, form).strip(" ()"))
         )
+    rates = facts.get("win_rates") or {}
+    if name := next((name for name in ("rl_over_sft", "dpo_over_sft", "sft_over_base") if name in rates), None):
+        model, _, opponent = name.partition("_over_")
+        label = say["headline_wins"].format(model=model, opponent=opponent)
+        figures.append((label, form.percent(rates[name]["value"]), share_interval(rates[name], say, form).strip(" ()")))
+    if validation.get("bits_per_byte"):
+        bits = form.number(validation["bits_per_byte"], 3)
+        figures.insert(
+            0 if not rates else len(figures),
+            (say["headline_bits"], bits, bits_interval(validation, say, form).strip(" ()")),
+        )
     if stage:
         read = say["headline_tokens"].format(tokens=form.big(stage["tokens"], of=True))
         figures.append((say["headline_parameters"], form.big(stage["parameters"]), read))
-    speed = stage.get("tokens_per_second")
+    speed = stage.get("tokens_per_second") if not rates else None
     pace = f"{form.number(speed)} {say['tokens_per_second']}" if speed else ""
     figures.append((say["headline_time"], form.time(facts["seconds"]), pace))
     return [{"label": label, "value": value, "detail": detail} for label, value, detail in figures]
@@ -199,6 +243,8 @@ def stage_view(facts: Facts, stage: str, history: History, language: str) -> dic
     say = words(language)
     card = facts["stages"][stage]
     shown = exhibits.curves(stage, history, card, language)
+    if stage == "rl":  # its loss says nothing, and a section of its own shows what does
+        shown = [exhibit for exhibit in shown if not exhibit.id.endswith("-loss")]
     step = Numbers(say).number(history.training[-1]["step"])
     several = sum("parameters" in each for each in facts["stages"].values()) > 1
     return {
@@ -208,14 +254,14 @@ def stage_view(facts: Facts, stage: str, history: History, language: str) -> dic
         "large": [exhibit for exhibit in shown if exhibit.id.endswith(("-loss", "-validation"))],
         "small": [exhibit for exhibit in shown if not exhibit.id.endswith(("-loss", "-validation"))],
         "validation": validation_view(card.get("validation") or {}, say, Numbers(say)),
-        "samples": samples_view(history, say, Numbers(say)),
+        "samples": samples_view(history, say, Numbers(say), stage in CHAT_STAGES),
         "events": [[Numbers(say).number(event["step"]), str(event["event"])] for event in history.events],
     }
 
 
 def validation_view(validation: Facts, say: Mapping[str, str], form: Numbers) -> dict[str, Any] | None:
     if "bytes" not in validation:
-        return None
+        return None  # of conversations it is a loss, which the curve ends with
     measured = {say["all_languages"]: validation, **validation.get("by_language", {})}
     rows = [validation_row(name, each, form) for name, each in measured.items()]
     units = say[f"units_{validation.get('interval_over', 'documents')}"]
@@ -235,16 +281,18 @@ def validation_row(name: str, measured: Facts, form: Numbers) -> list[str]:
     ]
 
 
-def samples_view(history: History, say: Mapping[str, str], form: Numbers) -> list[dict[str, Any]]:
-    """Samples by prompt, each a list from the first step to the last."""
+def samples_view(
+    history: History, say: Mapping[str, str], form: Numbers, answers: bool = False
+) -> list[dict[str, Any]]:
+    """Samples by prompt, each a list from the first step to the last; an answer does not go on in the prompt's line."""
     groups: dict[str, list[dict[str, str]]] = {}
     for point in history.samples:
         step = form.number(point["step"])
         when = say["before_training"] if point["step"] == 0 else say["after_steps"].format(steps=step)
         for sample in point["samples"]:
-            text = sample["text"].removeprefix(sample["prompt"])
+            text = sample["text"] if answers else sample["text"].removeprefix(sample["prompt"])
             groups.setdefault(sample["prompt"], []).append({"when": when, "text": text})
-    return [{"prompt": prompt, "samples": samples} for prompt, samples in groups.items()]
+    return [{"prompt": prompt, "samples": samples, "answers": answers} for prompt, samples in groups.items()]
 
 
 def exam_view(facts: Facts, stage: str, result: Facts, language: str) -> dict[str, Any]:
@@ -254,6 +302,8 @@ def exam_view(facts: Facts, stage: str, result: Facts, language: str) -> dict[st
     return {
         "name": stage,
         "title": titled(say["exam"], stage, len(facts["exam"]) > 1),
+        "note": say["exam_chat_note" if result.get("kind") == "chat" else "exam_note"],
+        "behaviour": assistant_view.behaviour(result, say, Numbers(say)),
         "shows": f"{facts['run']} · {stage}",
         "exhibits": exhibits.exam(stage, result, language),
         "wrong": wrong,

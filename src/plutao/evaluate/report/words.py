@@ -1,6 +1,7 @@
 """The report's own words, in English and in Brazilian Portuguese; what models and corpora say stays in its language."""
 
 from plutao.errors import UserError
+from plutao.evaluate.report import assistant_words
 
 ENGLISH = {
     "lang": "en",
@@ -47,7 +48,7 @@ ENGLISH = {
     "learning": "How it learned",
     "learning_note": "One step is one change of all weights; loss is the surprise at the right token, in nats.",
     "training_loss": "Training loss",
-    "training_loss_note": "The average surprise at the next token, over the tokens seen: lower is better.",
+    "nats_per_token_note": "The average surprise at the next token, over the tokens seen: lower is better.",
     "validation_note": "Bits per byte of text the model never learned from. If this rises while the training loss falls, "
     "the model is learning its text by heart.",
     "learning_rate": "Learning rate",
@@ -184,7 +185,7 @@ PORTUGUESE = {
     "learning": "Como aprendeu",
     "learning_note": "Um passo é uma mudança de todos os pesos; a perda é a surpresa com o token certo, em nats.",
     "training_loss": "Perda no treinamento",
-    "training_loss_note": "A surpresa média com o próximo token, ao longo dos tokens vistos: menos é melhor.",
+    "nats_per_token_note": "A surpresa média com o próximo token, ao longo dos tokens vistos: menos é melhor.",
     "validation_note": "Bits por byte de texto com que o modelo nunca aprendeu. Se sobem enquanto a perda cai, o modelo está "
     "decorando o texto.",
     "learning_rate": "Taxa de aprendizado",
@@ -275,7 +276,7 @@ PORTUGUESE = {
     "of": " de",
 }
 
-LANGUAGES = {"en": ENGLISH, "pt": PORTUGUESE}
+LANGUAGES = {"en": ENGLISH | assistant_words.ENGLISH, "pt": PORTUGUESE | assistant_words.PORTUGUESE}
 
 
 def words(language: str) -> dict[str, str]:
