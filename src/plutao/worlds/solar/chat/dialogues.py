@@ -10,19 +10,19 @@ from plutao.worlds.solar.language import LANGUAGES, capitalised
 
 # How often each kind is a dialogue of its own, or the first turns of one.
 KINDS: Mapping[str, tuple[Callable[[Talker], Exchange], float]] = {
-    "fact": (facts.any_fact, 52),
-    "other-language": (facts.other_language, 3),
-    "comparison": (facts.comparison, 6),
+    "fact": (facts.any_fact, 50),
+    "other-language": (facts.other_language, 4),
+    "comparison": (facts.comparison, 8),
     "arithmetic": (sums.sum_exchange, 13),
     "translation": (sentences.translation, 5),
-    "sentiment": (sentences.sentiment, 1.5),
-    "grammar": (sentences.grammar, 2),
+    "sentiment": (sentences.sentiment, 2.5),
+    "grammar": (sentences.grammar, 3.5),
     "keywords": (sentences.keywords, 1.5),
     "unknown": (limits.unknown, 10),
     "refusal": (limits.refusal, 3),
-    "kindness": (limits.kindness, 1.5),
+    "kindness": (limits.kindness, 2),
     "better": (limits.better, 0.7),
-    "manners": (limits.manners, 0.8),
+    "manners": (limits.manners, 2),
 }
 # How people write demonstrations: mostly well; some in a word, some with a needless preamble, some coldly. All are true.
 STYLES = {"good": 0.62, "terse": 0.14, "wordy": 0.14, "cold": 0.1}
@@ -39,7 +39,7 @@ def dialogues(count: int, seed: int) -> Iterator[Dialogue]:
         talker = talkers[language]
         kind, exchanges = conversation(talker)
         style = talker.random.choices(list(STYLES), list(STYLES.values()))[0]
-        messages = system(talker, exchanges[0], style)
+        messages = system(talker, exchanges, style)
         for exchange in exchanges:
             messages += turn(talker, exchange, style)
         yield Dialogue(tuple(messages), f"solar-dialogue-{seed}-{number}", exchanges[-1].language, kind)
@@ -83,14 +83,18 @@ def talk(talker: Talker) -> list[Exchange]:
     return exchanges
 
 
-def system(talker: Talker, exchange: Exchange, style: str) -> list[Message]:
+def system(talker: Talker, exchanges: list[Exchange], style: str) -> list[Message]:
     """What the dialogue is told beforehand, where it is."""
-    if exchange.system:
-        return [Message("system", exchange.system)]
+    if exchanges[0].system:
+        return [Message("system", exchanges[0].system)]
     if not talker.chance(WITH_SYSTEM):
         return []
-    key = talker.pick(("persona", "persona", "language") if style == "wordy" else ("brief", "persona", "language"))
-    return [Message("system", talker.say("system", key, {}))]
+    keys = ["persona", "persona"]
+    if all(exchange.language == talker.language for exchange in exchanges):
+        keys.append("language")
+    if style != "wordy":
+        keys.append("brief")
+    return [Message("system", talker.say("system", talker.pick(keys), {}))]
 
 
 def turn(talker: Talker, exchange: Exchange, style: str) -> list[Message]:

@@ -24,16 +24,33 @@ NONE = {
     "en": ("none", "no moons", "no moon", "no legs", "not have any"),
 }
 NUMBERS = ("diameter", "distance", "moondistance", "year", "moonyear", "day", "temperature", "discovered", "launched")
+OFTEN = {"place": 3} | dict.fromkeys(
+    (
+        "capital",
+        "opposite",
+        "agency",
+        "discoverer",
+        "continent",
+        "class",
+        "record",
+        "target",
+        "next",
+        "country",
+        "moonof",
+    ),
+    2,
+)  # in the deck: relations whose questions are the hardest to tell from one another
+MEASURED_OFTEN = ("size",) * 7 + ("far",) * 6 + ("hot",) * 3 + ("long",) * 3 + ("old",)
+FRONTED = 0.08  # the share of questions that name the subject first: "Mars: how long is its day?"
 CLEARLY = {"size": 1.5, "far": 1.3}  # in the exam the larger is larger by so much
 
 
 @cache
 def topics() -> tuple[tuple[str, Fact], ...]:
-    """(relation, fact): every fact once, and the inverse questions. Those with numbers come twice: they are harder to learn."""
+    """(relation, fact): every fact at least once, and the inverse questions."""
     found = [(fact.relation, fact) for fact in load().facts]
-    found += [(fact.relation, fact) for fact in load().facts if fact.relation in NUMBERS]
     found += [(name, fact) for name, relation in INVERSE.items() for fact in load().facts if fact.relation == relation]
-    return tuple(found)
+    return tuple(topic for topic in found for _ in range(OFTEN.get(topic[0], 1)))
 
 
 @cache
@@ -92,6 +109,10 @@ def question(talker: Talker, relation: str, slots: Slots) -> str:
     """A question in one of training's phrasings, or, in the exam, of the exam's."""
     if talker.exam:
         return talker.ask_plainly(exam_core(talker, relation), slots)
+    if relation in talker.chat["follow"] and talker.chance(FRONTED):
+        follow = talker.lay(talker.pick(talker.chat["follow"][relation]), slots).split(" ", 1)[1]
+        text = f"{slots['x']}: {follow}?"
+        return text if talker.chance(0.5) else capitalised(text)
     direct = (*talker.documents["ask"].get(relation, ()), *talker.chat["ask"][relation])
     return talker.ask(direct, slots, talker.chat["indirect"][relation])
 
@@ -154,7 +175,7 @@ def another(talker: Talker, relation: str, fact: Fact) -> Fact | None:
 
 def comparison(talker: Talker) -> Exchange:
     """Which of two worlds is larger, farther, hotter…; in the exam, of pairs that are never compared anywhere else."""
-    measure = talker.pick(("size", "size", "far", "far", "hot", "long", "old"))
+    measure = talker.pick(MEASURED_OFTEN)
     pair = talker.pick(training()[measure])
     return compared(talker, pair, first=talker.chance(0.5))
 

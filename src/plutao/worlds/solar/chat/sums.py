@@ -15,7 +15,7 @@ def sum_exchange(talker: Talker, digits: int | None = None) -> Exchange:
     """A sum of numbers of up to `digits` digits (drawn where it is not said), never one that is kept for the exam, or always."""
     while True:
         operation = talker.pick(tuple(SIGNS))
-        length = digits or talker.pick((1, 2, 2, 3, 3, 4, 4, 5, 5))
+        length = digits or 1 + int(talker.draw() * LONGEST)
         i, j = operands(talker, operation, length)
         if kept(i, j, SIGNS[operation]) == talker.exam:
             return written(talker, operation, i, j)
