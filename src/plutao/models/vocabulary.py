@@ -1,39 +1,34 @@
 """More tokens for a trained model: rows for them in its tables."""
 
-from dataclasses import replace
-
 import torch
-from torch import nn
 
-from plutao.models.decoder import Decoder
+from plutao.models.decoder import Decoder, DecoderConfig
 
 SPREAD = 0.1
 """New rows differ from the mean of the old ones by so much of their deviation: alike enough to disturb nothing, and
 not the same."""
 
 
-def grow(model: Decoder, vocabulary: int, seed: int) -> Decoder:
-    """The model with a table of `vocabulary` rows; new rows start near the mean of the old (Hewitt 2021)."""
+def grow(model: Decoder, config: DecoderConfig, seed: int) -> Decoder:
+    """The model with the table of `config`, which may be longer than its own, and its context and dropout; the weights are
+    shared, not copied. New rows start near the mean of the old (Hewitt 2021).
+    """
     old = model.config.vocabulary
-    if vocabulary <= old:
-        return model
+    assert config.vocabulary >= old, "a table never loses rows"
     with torch.device("meta"):
-        grown = Decoder(replace(model.config, vocabulary=vocabulary))
+        grown = Decoder(config)
     generator = torch.Generator().manual_seed(seed)
-    tensors = {
-        name: extended(tensor, vocabulary - old, generator) if name in ("embedding.weight", "head.weight") else tensor
-        for name, tensor in model.state_dict().items()
-        if not (model.config.tied and name == "head.weight")
-    }
-    grown.load_state_dict(tensors, strict=False, assign=True)
-    if model.config.tied:
+    rows = {name: tensor for name, tensor in model.state_dict().items() if not (config.tied and name == "head.weight")}
+    if config.vocabulary > old:
+        for name in ("embedding.weight", "head.weight") if not config.tied else ("embedding.weight",):
+            rows[name] = extended(rows[name], config.vocabulary - old, generator)
+    grown.load_state_dict({name: rows[name] for name in grown.state_dict() if name in rows}, strict=False, assign=True)
+    if config.tied:
         grown.head.weight = grown.embedding.weight
     if grown.rotary is not None:
         grown.rotary.to_empty(device="cpu")
         grown.rotary.reset()
-    grown.requires_grad_().train(model.training)
-    assert isinstance(grown.embedding.weight, nn.Parameter)
-    return grown
+    return grown.requires_grad_().train(model.training)
 
 
 def extended(table: torch.Tensor, rows: int, generator: torch.Generator) -> torch.Tensor:
