@@ -191,7 +191,7 @@ def show(plan: "Plan") -> None:
         ("time", duration(plan.seconds), f"on {plan.devices} × {plan.hardware}"),
     ]
     if plan.kilowatt_hours is not None:
-        lines.append(("energy", f"{plan.kilowatt_hours:,.{0 if plan.kilowatt_hours >= 10 else 3}f} kWh", ""))
+        lines.append(("energy", f"{plan.kilowatt_hours:,.{0 if plan.kilowatt_hours >= 1 else 3}f} kWh", ""))
     if plan.price is not None:
         lines.append(("money", f"{plan.price:,.2f} USD", ""))
     for title, figure, parts in lines:

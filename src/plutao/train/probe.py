@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from plutao import __version__
 from plutao.data.pack import Batch
 from plutao.errors import UserError
 from plutao.files import fingerprint, read_json, write_json
@@ -51,7 +52,8 @@ class Speed:
 def measure(config: DecoderConfig, settings: BaseSettings, device: Device, rows: int) -> Speed:
     """Trains a model of this shape on random tokens for some steps of `rows` rows."""
     started = time.perf_counter()
-    model = Decoder(config)
+    with torch.random.fork_rng([]):  # the random numbers of what is trained afterwards stay as they were
+        model = Decoder(config)
     model.initialise(0)
     model.to(device.place).train()
     torch.compiler.reset()  # else a second width counts as a changing one, and code for any width is slower
@@ -145,7 +147,8 @@ class Memory:
 
     def __init__(self, path: Path | None, settings: BaseSettings, device: Device) -> None:
         self.path, self.settings, self.device = path, settings, device
-        self.machine = devices.describe() | {"device": [device.kind, device.precision, device.compiled]}
+        how = {"device": [device.kind, device.precision, device.compiled], "plutao": __version__}
+        self.machine = devices.describe() | how
         self.key = fingerprint(self.machine)
 
     def get(self, config: DecoderConfig) -> Speed | None:
