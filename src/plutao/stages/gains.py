@@ -35,9 +35,9 @@ class Measured:
     by_prompt: list[float]
     """Each prompt's mean reward."""
     deviation: float
-    """Standard deviation of the reward, answers of all prompts together."""
+    """Standard deviation of the reward, answers of all prompts together, before the penalty for missing ends."""
     within: float
-    """Standard deviation of the reward among the answers to one prompt, averaged."""
+    """The same among the answers to one prompt, averaged."""
     kl: float
     """Nats per answer from the model that training started from."""
     entropy: float
@@ -66,14 +66,15 @@ def measure(
     sampling = Sampling(temperature=settings.temperature, max_tokens=settings.max_tokens, seed=0, n=n)
     replies = [reply for some in write_answers(chat, prompts, sampling) for reply in some]
     repeated = [prompt for prompt in prompts for _ in range(n)]
-    scores = penalised(reward(repeated, replies), replies, settings.end_penalty).view(-1, n)
+    given = reward(repeated, replies)
+    scores = penalised(given, replies, settings.end_penalty).view(-1, n)
     written = [[token for token, own in zip(reply.tokens, reply.written, strict=True) if own] for reply in replies]
     drawn = [value for reply in replies for value, own in zip(reply.logprobs, reply.written, strict=True) if own]
     return Measured(
         reward=float(scores.mean()),
         by_prompt=scores.mean(1).tolist(),
-        deviation=float(scores.std(correction=0)),
-        within=float(scores.std(dim=1, correction=0).mean()),
+        deviation=float(given.std(correction=0)),
+        within=float(given.view(-1, n).std(dim=1, correction=0).mean()),
         kl=0.0 if reference is None else divergence(chat, reference, replies, settings),
         entropy=-sum(drawn) / len(drawn),
         length=sum(map(len, written)) / len(written),
@@ -123,7 +124,7 @@ def check_can_learn(measured: Measured, settings: RlSettings) -> None:
     among = "to one prompt " if settings.algorithm == "grpo" else ""
     if (measured.within if among else measured.deviation) < CONSTANT:
         raise UserError(
-            f"The reward is the same ({measured.reward:.4g}) for all answers {among}that were tried: there is nothing to "
+            f"The reward is the same for all answers {among}that were tried: there is nothing to "
             "follow. Look at rl.reward, or at the accuracy of stage reward."
         )
 

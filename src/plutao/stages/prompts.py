@@ -26,7 +26,9 @@ from plutao.worlds.contract import Question
 MEASURED = 64
 """Prompts that models are measured on before and after; they are never trained on."""
 KEPT_ASIDE = 0.1
-"""Of the prompts from files, at most this share is kept aside for that."""
+"""Of the prompts from files, at most this share is kept aside for that …"""
+FEWEST = 8
+"""… unless that were fewer than these: then models are measured on the prompts they are trained on."""
 
 
 @dataclass(frozen=True)
@@ -110,11 +112,11 @@ def divided(found: Sequence[Prompt], aside: Sequence[Prompt], chat: Chat, max_to
     kept = {prompt.messages for prompt in aside}
     if not kept:
         lots = sorted(fitting, key=lambda prompt: lot(prompt.messages, seed))
-        kept = {prompt.messages for prompt in lots[: min(MEASURED, int(KEPT_ASIDE * len(fitting)))]}
+        share = int(KEPT_ASIDE * len(fitting))
+        kept = {prompt.messages for prompt in lots[: min(MEASURED, share) if share >= FEWEST else 0]}
     train = [prompt for prompt in fitting if prompt.messages not in kept]
     measured = [prompt for prompt in fitting if prompt.messages in kept][:MEASURED]
     long = len(different) - len(fitting)
-    # A handful of prompts is measured on itself.
     return Prompts(train or measured, measured or train[:MEASURED], long)
 
 
