@@ -17,6 +17,8 @@ VERBS: dict[str, tuple[str, str]] = {
     "run": ("plutao.cli.project:run", "The pipeline; resumes by itself; ends with the report."),
     "plan": ("plutao.cli.plan:plan", "Parameters, memory, FLOPs, time and money, before paying."),
     "data": ("plutao.cli.data:app", "Sources in, clean shards out, what is in them."),
+    "chat": ("plutao.cli.chat:chat", "Talk to a model; judge its answers; see why a word came."),
+    "label": ("plutao.cli.label:label", "Rank a model's answers, or write what it should have answered."),
     "complete": ("plutao.cli.complete:complete", "Let a model continue a text."),
     "inspect": (
         "plutao.cli.inspect:inspect",

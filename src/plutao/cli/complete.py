@@ -43,6 +43,7 @@ def complete(
     """Let a model continue a text; the continuation alone goes to standard output."""
     import torch
 
+    from plutao.generate.chat import converses
     from plutao.generate.engine import load_engine
     from plutao.generate.sampling import Sampling
     from plutao.project import resolve_model
@@ -63,6 +64,8 @@ def complete(
     )
     text = read_prompt(prompt)
     folder = resolve_model(run, dir, stage)
+    if converses(folder):
+        typer.echo("This model learned to talk: `plutao chat` asks it as it was taught.", err=True)
     engine = load_engine(folder, torch.bfloat16 if bf16 else None, slots=min(sampling.drawn, 16))
     if json:
         print_json(engine, text, sampling, truncate)

@@ -21,6 +21,7 @@ ENGLISH = {
     "first_shown": "The first {count} are shown.",
     "next": "What comes after “{text}”",
     "first": "How a document begins",
+    "first_of_answer": "How the answer begins",
     "next_note": "Entropy {bits} bits: as undecided as among {choices} equally probable tokens (the book, section 1.2.4, "
     "Figures 25 to 27; section 2.7, Figure 47).",
     "surprise": "Expected and found, token by token",
@@ -85,6 +86,7 @@ PORTUGUESE = {
     "first_shown": "São mostrados os primeiros {count}.",
     "next": "O que vem depois de “{text}”",
     "first": "Como um documento começa",
+    "first_of_answer": "Como a resposta começa",
     "next_note": "Entropia de {bits} bits: tão indeciso quanto entre {choices} tokens igualmente prováveis (o livro, seção "
     "1.2.4, Figuras 25 a 27; seção 2.7, Figura 47).",
     "surprise": "Esperado e encontrado, token por token",
