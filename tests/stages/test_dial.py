@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from commands import tiny_project
 
 from plutao import recipe as recipes
 from plutao.errors import UserError
@@ -21,7 +20,6 @@ from plutao.stages import dial
 from plutao.stages.candidates import BATCHES, Candidate, Given, Trial, best_of
 from plutao.stages.dial import Text, choose_listed, conclude, shapes_of, with_choice
 from plutao.train.probe import Speed
-from plutao.train.progress import Silence
 
 RECIPE = recipes.parse("")
 SHAPES = shapes_of(RECIPE, 8192, Path(), keep_size=False)
@@ -65,9 +63,9 @@ def test_more_time_or_a_faster_machine_makes_a_larger_model() -> None:
 def test_the_choice_has_the_lowest_loss_of_its_table() -> None:
     table = turn(10)
     losses = [candidate.loss for candidate in table if candidate.loss is not None]
-    assert len(losses) > 2 and chosen(10).loss == min(losses)
-    place = [candidate.preset for candidate in table].index(chosen(10).preset)
-    assert table[place].measured, "nobody is told to train a size whose speed was only guessed"
+    best = best_of(table)
+    assert best is not None and len(losses) > 2 and best.loss == min(losses)
+    assert best.measured, "nobody is told to train a size whose speed was only guessed"
 
 
 def test_steps_grow_with_the_length_of_the_training() -> None:
@@ -152,11 +150,14 @@ def test_a_chosen_size_takes_the_place_of_the_recipes_own() -> None:
 
 
 def test_a_run_goes_on_with_what_it_chose(tmp_path: Path) -> None:
-    project = replace(open_project(tiny_project(tmp_path / "tiny")), run="tiny-1")
-    write_json(project.stage_dir("base") / "dial.json", {"preset": "plutao-1m", "batch": 4})
-    nothing: Any = None
-    recipe = dial.settle(project, nothing, nothing, 1.0, Silence())
+    (tmp_path / "plutao.toml").write_text('name = "tiny"\n')
+    project = replace(open_project(tmp_path), run="tiny-1")
+    assert dial.settled(project) == project
+    write_json(project.run_dir / "dial.json", {"preset": "plutao-1m", "batch": 4})
+    recipe = dial.settle(project, 1.0, print).recipe
     assert (recipe.model.preset, recipe.base.batch) == ("plutao-1m", 4)
+    with pytest.raises(UserError, match=r"begun with plutao-1m.*--run"):
+        dial.settle(project, 1.0, print, keep_size=True)
 
 
 def test_the_projects_own_law_comes_first(tmp_path: Path) -> None:

@@ -124,17 +124,14 @@ def turn_dial(
     keep_size: bool,
 ) -> "Choice":
     """The best size for a time, as `plutao run --time` would choose it."""
-    from rich.console import Console
-
     from plutao.cli.project import parse_minutes
     from plutao.stages import dial
-    from plutao.train.progress import TerminalProgress
 
     minutes, text = parse_minutes(time), text_of(dir)
     shapes = dial.shapes_of(recipe, recipe.tokenizer.vocabulary, dir, keep_size or dial.fixes_shape(recipe, ()))
     if hardware.name != "this machine":
         return dial.choose_listed(recipe, shapes, text, minutes, dir, hardware, devices, utilisation)
-    return dial.choose_shape(recipe, shapes, text, minutes, dir, TerminalProgress(Console(stderr=True), "plan"))
+    return dial.choose_shape(recipe, shapes, text, minutes, dir, lambda line: typer.echo(line, err=True))
 
 
 def text_of(dir: Path) -> "Text":

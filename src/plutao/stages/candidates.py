@@ -104,8 +104,9 @@ class Trial:
         return self.speeds.get(name) or estimate(self.shapes[name], known)
 
     def candidates(self) -> list[Candidate]:
+        given = replace(self.given, seconds=self.given.seconds - self.spent)
         return [
-            weigh(name, shape, self.speed(name), name in self.speeds, self.given, self.law)
+            weigh(name, shape, self.speed(name), name in self.speeds, given, self.law)
             for name, shape in self.shapes.items()
         ]
 

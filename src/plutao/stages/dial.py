@@ -5,11 +5,12 @@ scaling what loss that makes, and takes the lowest. The choice is kept in the ru
 """
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from plutao import recipe as recipes
 from plutao.data.shards import ShardIndex
 from plutao.errors import UserError
 from plutao.files import read_json, write_json
@@ -18,14 +19,16 @@ from plutao.models.decoder import DecoderConfig
 from plutao.models.hardware import Hardware, available_memory
 from plutao.models.presets import OWN, PRESETS
 from plutao.models.scaling import Law
-from plutao.project import Project
+from plutao.project import Project, is_complete
 from plutao.recipe import Recipe
 from plutao.stages import base
 from plutao.stages.candidates import BATCHES, Candidate, Given, Trial, best_of, listed_speed
 from plutao.text.tokenizer import Tokenizer
 from plutao.train import device as devices
 from plutao.train.probe import Memory, Speed, measure
-from plutao.train.progress import Progress, clock
+from plutao.train.progress import clock
+
+Note = Callable[[str], None]
 
 SIZES = tuple(name for name, preset in PRESETS.items() if preset.source == OWN)
 """The shapes that the dial picks from, small to large."""
@@ -64,31 +67,52 @@ class Text:
 
 def settle(
     project: Project,
-    shards: ShardIndex,
-    tokenizer: Tokenizer,
     minutes: float,
-    progress: Progress,
+    note: Note,
     overrides: Iterable[str] = (),
     keep_size: bool = False,
     processes: int = 1,
-) -> Recipe:
-    """The recipe to train the base stage by: as chosen when this run began, else chosen now and kept in base/dial.json.
+) -> Project:
+    """The project with the size and batch to train its base stage by: those chosen when this run began, else chosen now
+    and kept in the run's dial.json. A base model that is there, or was begun without a choice, stays as it is.
 
     Args:
         minutes: wall time for the base stage, from now on.
         overrides: the `--set` of the command line; what they fix is not chosen.
+        processes: that will train together.
+
+    Raises:
+        UserError: as `choose`; or the run began with another size than is to be kept.
     """
-    path = project.stage_dir("base") / "dial.json"
-    if path.is_file():
-        kept = read_json(path)
-        return with_choice(project.recipe, kept["preset"], kept["batch"])
     keep_size = keep_size or fixes_shape(project.recipe, overrides)
+    before = settled(project)
+    if (project.run_dir / "dial.json").is_file():
+        if keep_size and before.recipe.model.preset != project.recipe.model.preset:
+            raise UserError(
+                f"Run {project.run} was begun with {before.recipe.model.preset}, not with the recipe's own size: "
+                "name a new run with --run."
+            )
+        return before
+    begun = any((project.stage_dir("base") / "checkpoints").glob("*"))
+    if begun or is_complete(project.stage_dir("base"), base.inputs(project)):
+        return project
     keep_batch = any(key_of(override) in ("base.batch", "base.micro_batch") for override in overrides)
-    chosen = choose(project.recipe, shards, tokenizer, minutes, project, progress, keep_size, keep_batch, processes)
+    tokenizer, shards = project.tokenizer(), project.shards()
+    chosen = choose(project.recipe, shards, tokenizer, minutes, project, note, keep_size, keep_batch, processes)
     for line in [*lines_of(chosen), *chosen.reasons]:
-        progress.note(line)
-    write_json(path, chosen.as_json())
-    return chosen.recipe
+        note(line)
+    write_json(project.run_dir / "dial.json", chosen.as_json())
+    recipes.save(chosen.recipe, project.run_dir / "recipe.toml")
+    return replace(project, recipe=chosen.recipe)
+
+
+def settled(project: Project) -> Project:
+    """The project with what was chosen when its run began; as it is where nothing was chosen."""
+    path = project.run_dir / "dial.json"
+    if not path.is_file():
+        return project
+    kept = read_json(path)
+    return replace(project, recipe=with_choice(project.recipe, kept["preset"], kept["batch"]))
 
 
 def choose(
@@ -97,7 +121,7 @@ def choose(
     tokenizer: Tokenizer,
     minutes: float,
     project: Project,
-    progress: Progress,
+    note: Note,
     keep_size: bool = False,
     keep_batch: bool = False,
     processes: int = 1,
@@ -115,7 +139,7 @@ def choose(
     text = Text(shards.tokens(), shards.tokens("validation"))
     shapes = shapes_of(recipe, tokenizer.vocabulary_size, project.root, keep_size)
     batches = [recipe.base.batch] if keep_batch else [batch for batch in BATCHES if batch % processes == 0]
-    return choose_shape(recipe, shapes, text, minutes, project.root, progress, batches or [processes], processes)
+    return choose_shape(recipe, shapes, text, minutes, project.root, note, batches or [processes], processes)
 
 
 def choose_shape(
@@ -124,7 +148,7 @@ def choose_shape(
     text: Text,
     minutes: float,
     root: Path,
-    progress: Progress,
+    note: Note,
     batches: Sequence[int] = BATCHES,
     processes: int = 1,
 ) -> Choice:
@@ -137,7 +161,7 @@ def choose_shape(
     law = law_of(root)
 
     def try_speed(shape: DecoderConfig) -> tuple[Speed, bool]:
-        speed, known = tried_speed(shape, recipe, device, memory, progress)
+        speed, known = tried_speed(shape, recipe, device, memory, note)
         return replace(speed, row=speed.row / processes), known
 
     tried = Trial(shapes, given, law, try_speed)
@@ -178,12 +202,12 @@ def given_of(
 
 
 def tried_speed(
-    shape: DecoderConfig, recipe: Recipe, device: devices.Device, memory: Memory, progress: Progress
+    shape: DecoderConfig, recipe: Recipe, device: devices.Device, memory: Memory, note: Note
 ) -> tuple[Speed, bool]:
     """The speed of a shape, and whether it was known from before."""
     if (known := memory.get(shape)) is not None:
         return known, True
-    progress.note(f"Trying how fast {shape.parameters() / 1e6:.1f}M parameters train here …")
+    note(f"Trying how fast {shape.parameters() / 1e6:.1f}M parameters train here …")
     speed = measure(shape, recipe.base, device, min(recipe.base.batch, 8) if device.kind == "cpu" else 32)
     memory.put(shape, speed)
     return speed, False
