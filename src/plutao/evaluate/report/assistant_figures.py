@@ -59,7 +59,9 @@ def dots(
         # A line has no entry in the legend; an empty series with its look has one.
         figure.add_trace(go.Scatter(x=[None], y=[None], mode="lines", line=line, name=plain(name)))
     figure.update_yaxes(type="category", range=[-0.7, len(names) - 0.3], showgrid=True)
-    figure.update_layout(height=100 + height * len(names), showlegend=bool(marks))
+    figure.update_layout(height=(100 if marks else 70) + height * len(names), showlegend=bool(marks))
+    if not marks:
+        figure.update_layout(margin={"t": 8})
     return figure
 
 
@@ -133,7 +135,7 @@ def over_steps(history: History, key: str, label: str, language: str, target: fl
     figure.add_trace(go.Scatter(x=steps, y=smoothed(values), name=say["smoothed"], line=bold))
     if target is not None:
         figure.add_hline(y=target, line={"color": PLUTO, "width": 1.5, "dash": "dash"})
-    figure.update_layout(showlegend=False, height=230)
+    figure.update_layout(showlegend=False, height=210, margin={"t": 8})
     return figure
 
 
@@ -186,34 +188,36 @@ def against(rates: Shares, opponent: str, language: str) -> go.Figure:
     )
     figure.update_xaxes(type="category", range=[-0.4, len(order) - 0.6])
     figure.update_yaxes(range=[-0.03, 1.03], tickformat=".0%", tickvals=[0, 0.25, 0.5, 0.75, 1])
-    figure.update_layout(showlegend=False, height=320, hovermode="closest")
+    figure.update_layout(showlegend=False, height=300, hovermode="closest", margin={"t": 8})
     return figure
 
 
-def series(measured: Mapping[str, Mapping[str, Mapping[str, float]]], unit: str, language: str) -> go.Figure:
-    """Shares of several models, a row for each name, each model with its own shape."""
+def series(measured: Mapping[str, Shares], unit: str, language: str) -> go.Figure:
+    """Shares of several models, a row for each name, each model with its own shape and a little apart from the others."""
     figure = empty(unit, "", language)
-    rows = list(dict.fromkeys(name for shares in measured.values() for name in shares))
     last = measured[list(measured)[-1]]
+    rows = list(dict.fromkeys(name for shares in measured.values() for name in shares))
     rows.sort(key=lambda name: last.get(name, {}).get("value", 0.0))
+    apart = 0.5 / len(measured)
     for place, (model, shares) in enumerate(measured.items()):
         colour, symbol = STYLES[(len(measured) - 1 - place) % len(STYLES)]
         names = [name for name in rows if name in shares]
+        shift = apart * ((len(measured) - 1) / 2 - place)
         figure.add_trace(
             go.Scatter(
                 x=[shares[name]["value"] for name in names],
-                y=[plain(name) for name in names],
+                y=[rows.index(name) + shift for name in names],
                 name=model,
                 mode="markers",
-                marker={"size": 10, "color": colour, "symbol": symbol},
+                marker={"size": 9, "color": colour, "symbol": symbol},
                 error_x=between([shares[name] for name in names], colour),
+                customdata=[plain(name) for name in names],
+                hovertemplate="%{customdata}: %{x:.1%}",
             )
         )
-    categories = [plain(name) for name in rows]
-    figure.update_yaxes(
-        type="category", categoryorder="array", categoryarray=categories, range=[-0.7, len(rows) - 0.3], showgrid=True
-    )
-    figure.update_layout(height=110 + (34 if len(rows) < 12 else 24) * len(rows), hovermode="closest")
+    ticks = {"tickvals": list(range(len(rows))), "ticktext": [plain(name) for name in rows]}
+    figure.update_yaxes(range=[-0.7, len(rows) - 0.3], showgrid=True, **ticks)
+    figure.update_layout(height=110 + (36 if len(rows) < 12 else 28) * len(rows), hovermode="closest")
     return per_cent(figure)
 
 

@@ -8,13 +8,15 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from plutao.evaluate.report import assistant_figures as figures
-from plutao.evaluate.report.exhibits import Exhibit, capital, share_row, table
+from plutao.evaluate.report.exhibits import Exhibit, capital, curves, share_row, table
 from plutao.evaluate.report.history import History
 from plutao.evaluate.report.numbers import Numbers
 from plutao.evaluate.report.words import words
 
 Facts = Mapping[str, Any]
 CHAT_STAGES = ("sft", "rl", "dpo")
+FOLDED = ("reward", "rl")
+"""Stages whose curves of loss and speed are of little interest: their sections fold them away."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +53,15 @@ class Section:
     tables: list[Table] = field(default_factory=list)
     answers_title: str = ""
     answers: list[Answers] = field(default_factory=list)
+    stage: str = ""
+    """Whose it is; without one it stands after all stages."""
+    folded: list[Exhibit] = field(default_factory=list)
+    wrong: list[Facts] = field(default_factory=list)
+    """An exam's wrong answers: task, prompt, expected, answered."""
+
+    @property
+    def wrong_rows(self) -> list[list[str]]:
+        return [[item[key] for key in ("task", "prompt", "expected", "answered")] for item in self.wrong]
 
 
 def sections(facts: Facts, histories: Mapping[str, History], language: str) -> list[Section]:
@@ -59,7 +70,7 @@ def sections(facts: Facts, histories: Mapping[str, History], language: str) -> l
     form = Numbers(say)
     found = [
         conversations(facts, say, form),
-        reward(facts, say, form, language),
+        reward(facts, histories.get("reward"), say, form, language),
         reinforcement(facts, histories.get("rl"), say, form, language),
         wins(facts, say, form, language),
         exams(facts, say, form, language),
@@ -103,28 +114,33 @@ def conversations(facts: Facts, say: Mapping[str, str], form: Numbers) -> Sectio
         ]
         for name, source in sources.items()
     ]
-    section = Section("conversations", say["conversations"], say["conversations_note"], f"{facts['run']} · sft")
+    section = Section(
+        "conversations", say["conversations"], say["conversations_note"], f"{facts['run']} · sft", stage="sft"
+    )
     section.tables = [Table("", "", [say[key] for key in keys], rows)]
     if forbidding := stage.get("noncommercial"):
         section.paragraphs = [say["noncommercial"].format(sources=", ".join(forbidding))]
     return section
 
 
-def reward(facts: Facts, say: Mapping[str, str], form: Numbers, language: str) -> Section | None:
+def reward(
+    facts: Facts, history: History | None, say: Mapping[str, str], form: Numbers, language: str
+) -> Section | None:
     """Accuracy beside its baselines and the labellers' own agreement, calibration, length, and the verdict."""
     stage = facts["stages"].get("reward") or {}
     overall = stage.get("pair_accuracy")
     if not overall:
         return None
     note = say["reward_section_note"].format(n=form.number(overall["n"]))
-    section = Section("reward", say["reward_section"], note, f"{facts['run']} · reward")
+    section = Section("reward", say["reward_section"], note, f"{facts['run']} · reward", stage="reward")
+    section.folded = curves("reward", history, stage, language) if history else []
     section.paragraphs = [text for text in ((stage.get("verdict") or {}).get("why"),) if text]
     section.paragraphs += [say["simulated"]] if are_simulated(facts) else []
     section.large = [accuracy_exhibit(stage, say, form, language)]
     if bins := (stage.get("calibration") or {}).get("bins"):
         section.small = [calibration_exhibit(stage["calibration"], bins, say, form, language)]
     if bias := stage.get("length_bias"):
-        amounts = {key: form.number(bias[key], 2) for key in ("rewards", "labels")}
+        amounts = {key: form.number(bias[key], 2).replace("-", "−") for key in ("rewards", "labels")}
         section.paragraphs.append(say["length_bias"].format(**amounts))
     return section
 
@@ -178,6 +194,8 @@ def reinforcement(
         return None
     amounts = {"algorithm": str(stage.get("algorithm", "")).upper(), "rounds": form.number(stage.get("rounds", 0))}
     section = Section("rl", say["rl_section"], say["rl_section_note"].format(**amounts), f"{facts['run']} · rl")
+    section.stage = "rl"
+    section.folded = curves("rl", history, stage, language) if history else []
     section.paragraphs = [stage["diagnosis"]] if stage.get("diagnosis") else []
     section.tables = [before_after(stage, say, form)]
     for key, label, note in CURVES:
@@ -311,13 +329,20 @@ def right_exhibit(right: Mapping[str, Any], say: Mapping[str, str], form: Number
 # Exams, variety, sums, answers
 
 
+def compared_exams(facts: Facts) -> dict[str, Any]:
+    """The exams that several assistants took, which are shown beside each other; empty where there is but one."""
+    taken = {stage: result for stage, result in facts["exam"].items() if result.get("kind") == "chat"}
+    return taken if len(taken) > 1 else {}
+
+
 def exams(facts: Facts, say: Mapping[str, str], form: Numbers, language: str) -> Section | None:
     """The assistants' exams beside each other, where there are several."""
-    taken = {stage: result for stage, result in facts["exam"].items() if result.get("kind") == "chat"}
-    if len(taken) < 2:
+    taken = compared_exams(facts)
+    if not taken:
         return None
-    section = Section("exams", say["exams_compared"], say["exams_compared_note"], facts["run"])
-    for key, title in (("by_language", "by_language"), ("by_task", "by_task")):
+    note = f"{say['exams_compared_note']} {say['exam_chat_note']} {say['interval_note']}"
+    section = Section("exams", say["exams_compared"], note, facts["run"])
+    for key in ("by_language", "by_task"):
         measured = {
             stage: {**({say["overall"]: result["overall"]} if key == "by_language" else {}), **result[key]}
             for stage, result in taken.items()
@@ -326,7 +351,14 @@ def exams(facts: Facts, say: Mapping[str, str], form: Numbers, language: str) ->
         rows = [[name, *(cell(shares.get(name), form) for shares in measured.values())] for name in names]
         figure = figures.series(measured, say["share_right"], language)
         columns = [say["language" if key == "by_language" else "task"], *taken]
-        section.large.append(Exhibit(f"exams-{key}", say[title], "", figure, columns, rows))
+        section.large.append(Exhibit(f"exams-{key}", say[key], "", figure, columns, rows))
+    sides = [(kind, side) for kind in ("unknown", "refusals") for side in ("where_due", "where_not_due")]
+    rows = [
+        [say[f"{kind}_{side}"], *(cell((result.get(kind) or {}).get(side), form) for result in taken.values())]
+        for kind, side in sides
+    ]
+    section.tables = [Table(say["behaviour"], say["behaviour_note"], [say["case"], *taken], rows)]
+    section.wrong = list(taken.values())[-1].get("wrong", [])
     return section
 
 

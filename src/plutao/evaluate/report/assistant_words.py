@@ -4,8 +4,14 @@ ENGLISH = {
     "nats_per_pair": "nats per pair",
     "nats_per_pair_note": "The average surprise that people preferred the answer they preferred: 0.69 is a coin, "
     "lower is better.",
-    "prefers": "In blind comparisons on {n} held-out prompts, {model}'s answers are preferred to {opponent}'s in "
-    "{share}{interval}.",
+    "in_comparisons": "In blind comparisons on {n} held-out prompts, {found}.",
+    "prefers": "{model}'s answers are preferred to {opponent}'s in {share}{interval}",
+    "name_base": "the base model",
+    "name_sft": "SFT",
+    "name_rl": "RL",
+    "name_dpo": "DPO",
+    "curves": "Learning rate and speed",
+    "curves_with_loss": "Loss, learning rate and speed",
     "headline_wins": "of comparisons {model} beats {opponent}",
     "talks": "Asked {n} exam questions, the assistant answers {share} rightly in its own words{interval}.",
     "conversations": "Conversations",
@@ -141,8 +147,14 @@ PORTUGUESE = {
     "nats_per_pair": "nats por par",
     "nats_per_pair_note": "A surpresa média de que as pessoas preferiram a resposta que preferiram: 0,69 é uma moeda, "
     "menos é melhor.",
-    "prefers": "Em comparações às cegas sobre {n} prompts reservados, as respostas de {model} são preferidas às de "
-    "{opponent} em {share}{interval}.",
+    "in_comparisons": "Em comparações às cegas sobre {n} prompts reservados, {found}.",
+    "prefers": "as respostas {model} são preferidas às {opponent} em {share}{interval}",
+    "name_base": "do modelo base",
+    "name_sft": "do SFT",
+    "name_rl": "do RL",
+    "name_dpo": "do DPO",
+    "curves": "Taxa de aprendizado e velocidade",
+    "curves_with_loss": "Perda, taxa de aprendizado e velocidade",
     "headline_wins": "das comparações {model} vence {opponent}",
     "talks": "Perguntado {n} vezes na prova, o assistente acerta {share} com suas próprias palavras{interval}.",
     "conversations": "Conversas",

@@ -55,11 +55,7 @@ def build(run_dir: Path, language: str = "en") -> Path:
 
 def page(shown: dict[str, Any]) -> str:
     """The HTML page of a view. Plotly's script comes along once, and only where there is a figure to draw."""
-    pictures = (
-        any(stage["large"] or stage["small"] for stage in shown["learned"])
-        or any(exam["exhibits"] for exam in shown["exams"])
-        or any(section.large or section.small for section in shown["sections"])
-    )
+    pictures = any(has_pictures(block) for block in shown["story"])
     plotly, javascript = (get_plotlyjs(), ours("report.js")) if pictures else ("", "")
     hashes = " ".join(f"'sha256-{script_hash(script)}'" for script in (plotly, javascript) if script)
     return (
@@ -75,6 +71,13 @@ def page(shown: dict[str, Any]) -> str:
             colours=in_dark,
         )
     )
+
+
+def has_pictures(block: dict[str, Any]) -> bool:
+    content = block["of"]
+    if block["kind"] == "section":
+        return bool(content.large or content.small or content.folded)
+    return bool(content["exhibits"]) if block["kind"] == "exam" else bool(content["large"] or content["small"])
 
 
 def templates() -> jinja2.Environment:

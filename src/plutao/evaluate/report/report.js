@@ -18,6 +18,10 @@ const drawAll = () => document.querySelectorAll(".plot").forEach(draw);
 drawAll();
 night.addEventListener("change", drawAll);
 
+// What was folded away when it was drawn had no width.
+for (const folded of document.querySelectorAll("details.curves"))
+  folded.addEventListener("toggle", () => folded.querySelectorAll(".plot").forEach((plot) => Plotly.Plots.resize(plot)));
+
 for (const button of document.querySelectorAll("button[data-save]")) {
   button.hidden = false;
   button.addEventListener("click", () => {

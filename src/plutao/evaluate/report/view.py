@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from plutao.evaluate.report import assistant_view, exhibits
-from plutao.evaluate.report.assistant_view import CHAT_STAGES, Section
+from plutao.evaluate.report.assistant_view import CHAT_STAGES, FOLDED, Section
 from plutao.evaluate.report.history import History
 from plutao.evaluate.report.numbers import Numbers
 from plutao.evaluate.report.words import words
@@ -27,8 +27,13 @@ def view(
     """
     say = words(language)
     form = Numbers(say)
-    learned = [stage_view(facts, stage, history, language) for stage, history in histories.items()]
-    exams = [exam_view(facts, stage, result, language) for stage, result in facts["exam"].items()]
+    learned = {stage: stage_view(facts, stage, history, language) for stage, history in histories.items()}
+    together = assistant_view.compared_exams(facts)  # shown side by side in a section of their own
+    exams = {
+        stage: exam_view(facts, stage, result, language)
+        for stage, result in facts["exam"].items()
+        if stage not in together
+    }
     shown: dict[str, Any] = {
         "say": say,
         "title": say["title"].format(run=facts["run"]),
@@ -38,9 +43,7 @@ def view(
         "headline": headline(facts, say, form),
         "data": data_view(facts["data"], say, form) if facts["data"] else None,
         "tokenizer": tokenizer_view(facts["stages"].get("tokenizer"), say, form),
-        "learned": learned,
-        "exams": exams,
-        "sections": [*assistant_view.sections(facts, histories, language), *more],
+        "story": [*story(learned, exams, assistant_view.sections(facts, histories, language)), *of_sections(more)],
         "cost": cost_view(facts, say, form),
         "machine": machine_view(facts["machine"], say),
         "repeat": repeat_view(facts, recipe_text, say),
@@ -48,14 +51,36 @@ def view(
     return {**shown, "contents": contents(shown, say)}
 
 
+Block = dict[str, Any]
+"""A part of the report under one heading: its kind, which the templates lay out, its id, its title and its content."""
+
+
+def story(learned: Mapping[str, Facts], exams: Mapping[str, Facts], sections: Sequence[Section]) -> list[Block]:
+    """The stages in the order of the circle, each with its own: how it learned, what it said, its exam; then the rest."""
+    found: list[Block] = []
+    of_stage = {section.stage: section for section in sections if section.stage}
+    for stage in dict.fromkeys([*learned, *exams, *of_stage]):
+        if stage in of_stage:
+            found += of_sections([of_stage[stage]])
+        if stage in learned:
+            shown = learned[stage]
+            if stage not in FOLDED:
+                found.append({"kind": "learned", "id": f"learning-{stage}", "title": shown["title"], "of": shown})
+            if shown["samples"]:
+                found.append({"kind": "samples", "id": f"samples-{stage}", "title": shown["said"], "of": shown})
+        if stage in exams:
+            found.append({"kind": "exam", "id": f"exam-{stage}", "title": exams[stage]["title"], "of": exams[stage]})
+    return found + of_sections([section for section in sections if not section.stage])
+
+
+def of_sections(sections: Sequence[Section]) -> list[Block]:
+    return [{"kind": "section", "id": section.id, "title": section.title, "of": section} for section in sections]
+
+
 def contents(shown: Mapping[str, Any], say: Mapping[str, str]) -> list[tuple[str, str]]:
     """(anchor, name) of every section there is."""
     found = [(key, say[key]) for key in ("data", "tokenizer") if shown[key]]
-    for stage in shown["learned"]:
-        found.append((f"learning-{stage['name']}", stage["title"]))
-        found += [(f"samples-{stage['name']}", say["samples"])] if stage["samples"] else []
-    found += [(f"exam-{exam['name']}", exam["title"]) for exam in shown["exams"]]
-    found += [(section.id, section.title) for section in shown["sections"]]
+    found += [(block["id"], block["title"]) for block in shown["story"]]
     return [*found, ("cost", say["cost"]), ("repeat", say["repeat"])]
 
 
@@ -109,15 +134,15 @@ def of_exam(result: Facts, say: Mapping[str, str], form: Numbers) -> str:
 
 
 def of_wins(facts: Facts, say: Mapping[str, str], form: Numbers) -> list[str]:
-    """Each step of the way in a sentence: how often its answers are preferred to those of the step before."""
-    found = []
+    """A sentence on who wins: each step of the way against the one before."""
+    found, prompts = [], 0
     for name in ("sft_over_base", "rl_over_sft", "dpo_over_sft"):
         if rate := (facts.get("win_rates") or {}).get(name):
-            model, _, opponent = name.partition("_over_")
-            amounts = {"n": form.number(rate["n"]), "share": form.percent(rate["value"])}
-            between = share_interval(rate, say, form)
-            found.append(say["prefers"].format(model=model, opponent=opponent, interval=between, **amounts))
-    return found
+            model, _, opponent = (say[f"name_{each}"] if each != "over" else each for each in name.split("_"))
+            share, between = form.percent(rate["value"]), share_interval(rate, say, form)
+            found.append(say["prefers"].format(model=model, opponent=opponent, share=share, interval=between))
+            prompts = rate["n"]
+    return [say["in_comparisons"].format(n=form.number(prompts), found=", ".join(found))] if found else []
 
 
 def headline(facts: Facts, say: Mapping[str, str], form: Numbers) -> list[dict[str, str]]:
@@ -130,8 +155,8 @@ def headline(facts: Facts, say: Mapping[str, str], form: Numbers) -> list[dict[s
             (say["headline_exam"], form.percent(share["value"]), share_interval(share, say, form).strip(" ()"))
         )
     rates = facts.get("win_rates") or {}
-    if name := next((name for name in ("rl_over_sft", "dpo_over_sft", "sft_over_base") if name in rates), None):
-        model, _, opponent = name.partition("_over_")
+    for name in [name for name in ("rl_over_sft", "dpo_over_sft", "sft_over_base") if name in rates][:2]:
+        model, _, opponent = name.split("_")
         label = say["headline_wins"].format(model=model, opponent=opponent)
         figures.append((label, form.percent(rates[name]["value"]), share_interval(rates[name], say, form).strip(" ()")))
     if validation.get("bits_per_byte"):
@@ -243,13 +268,12 @@ def stage_view(facts: Facts, stage: str, history: History, language: str) -> dic
     say = words(language)
     card = facts["stages"][stage]
     shown = exhibits.curves(stage, history, card, language)
-    if stage == "rl":  # its loss says nothing, and a section of its own shows what does
-        shown = [exhibit for exhibit in shown if not exhibit.id.endswith("-loss")]
     step = Numbers(say).number(history.training[-1]["step"])
     several = sum("parameters" in each for each in facts["stages"].values()) > 1
     return {
         "name": stage,
         "title": titled(say["learning"], stage, several),
+        "said": titled(say["samples"], stage, several),
         "shows": say["shows"].format(run=facts["run"], stage=stage, step=step),
         "large": [exhibit for exhibit in shown if exhibit.id.endswith(("-loss", "-validation"))],
         "small": [exhibit for exhibit in shown if not exhibit.id.endswith(("-loss", "-validation"))],
