@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 import torch
-from commands import tiny_project
+from commands import done, refused, tiny_project
 
+from plutao import recipe as recipes
 from plutao.data.conversations import Conversation
 from plutao.data.documents import build_documents
 from plutao.errors import UserError
@@ -58,6 +59,7 @@ def trained_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     project = replace(open_project(root, ("base.steps=5", "model.context=48")), run="r")
     card = build_documents(project.recipe.data, project.recipe.seed, root, project.data / "documents")
     write_json(project.run_dir / "run.json", {"data": card.fingerprint, "recipe": project.recipe.fingerprint})
+    recipes.save(project.recipe, project.run_dir / "recipe.toml")
     tokenizer.run(project, card.folder, "inputs", lambda text: None)
     base.run(project, World(), Silence())
     return root
@@ -233,3 +235,18 @@ def test_languages_take_turns_in_the_samples() -> None:
         for text in ("pt 1", "pt 1", "pt 2", "pt 3", "en 1")
     ]
     assert [conversation.id for conversation in sft.in_turn(held)] == ["pt 1", "en 1", "pt 2", "pt 3"]
+
+
+def test_any_row_of_training_can_be_looked_at(root: Path) -> None:
+    shown = done("inspect", root, "--run", "r", "--mask", "--row", 3).out
+    assert "What row 3 of stage sft teaches" in shown and "<|im_end|>⟧" in shown and "⟦" in shown
+    seen = json.loads(done("inspect", root, "--run", "r:sft", "--mask", "--row", 3, "--json").out)["mask"]
+    learned = [each["token"]["text"] for each in seen["tokens"] if each["learned"]]
+    assert "".join(learned).removesuffix("<|im_end|>") in WORDS
+    of_base = json.loads(done("inspect", root, "--run", "r", "--stage", "base", "--mask", "--json").out)["mask"]
+    assert of_base["learned"] == of_base["positions"] == 48 and of_base["padding"] == 0
+    page = root / "mask.html"
+    done("inspect", root, "--run", "r", "--mask", "--html", page, "--language", "pt")
+    assert "O que a linha 0 do estágio sft ensina" in page.read_text()
+    assert "no rows with a mask" in refused("inspect", root, "--run", "r", "--stage", "rl", "--mask")
+    assert "There is no run 'x'" in refused("inspect", root, "--run", "x", "--mask")

@@ -30,6 +30,15 @@ def inspect(
     step: Annotated[
         bool, typer.Option("--step", help="One step of training on a copy: the text's last token is taught.")
     ] = False,
+    mask: Annotated[
+        bool,
+        typer.Option(
+            "--mask", help="A row of training (stage base or sft): what is learned of it, and what only read."
+        ),
+    ] = False,
+    row: Annotated[
+        int, typer.Option(min=0, help="For --mask: which row, counted from 0 in the order of training.")
+    ] = 0,
     temperature: Annotated[float, typer.Option(help="For --softmax: below 1 surer, above 1 bolder, 0 greedy.")] = 1.0,
     seed: Annotated[int | None, typer.Option(help="For --softmax: the same seed draws the same r.")] = None,
     learning_rate: Annotated[
@@ -44,11 +53,14 @@ def inspect(
     html: Annotated[Path | None, typer.Option(metavar="FILE", help="Write a page with pictures and tables.")] = None,
     json: Annotated[bool, typer.Option("--json", help="Print the numbers as JSON.")] = False,
 ) -> None:
-    """Look inside: tokens, next-token table, softmax, chain rule, one training step. Tokens and next tokens by default."""
+    """Look inside: tokens, next tokens, softmax, chain rule, a training step, masks. Tokens and next tokens by default."""
     from plutao.look.words import phrases
     from plutao.project import resolve_model
 
     phrases(language)
+    if mask:
+        show_mask(folder, run, stage, row, language, html, json)
+        return
     asked = {"tokens": tokens, "next": next, "surprise": surprise, "softmax": softmax, "chain": chain, "step": step}
     wanted = [name for name, on in asked.items() if on] or (["tokens", "next"] if text else ["next"])
     if not text and (useless := [name for name in wanted if name not in ("next", "softmax")]):
@@ -106,6 +118,29 @@ def views_of(name: str, data: Any, language: str) -> "list[View]":
         "step": [one_step.view, one_step.view_weights, one_step.view_neuron],
     }
     return [view(data, language) for view in views[name]]
+
+
+def show_mask(
+    folder: Path, run: str | None, stage: str | None, row: int, language: str, html: Path | None, json: bool
+) -> None:
+    """A row that a stage trains on; the run needs its tokenizer, the stage need not have been trained."""
+    from plutao.look.mask import mask, view
+    from plutao.stages.rows import run_of, training_row
+
+    name, _, named = (run or "current").partition(":")
+    project = run_of(folder, name)
+    wanted = named or stage or ("sft" if project.recipe.sft is not None else "base")
+    seen = mask(*training_row(project, wanted, row), wanted, row)
+    views = [view(seen, language)]
+    if html is not None:
+        from plutao.look.page import write
+
+        write(html, views, "", f"{project.run}, {wanted}", language)
+        typer.echo(f"Written to {html}.", err=True)
+    if json:
+        print_json(project.stage_dir(wanted), "", {"mask": seen})
+    elif html is None:
+        print_views(views)
 
 
 def print_views(views: "list[View]") -> None:
