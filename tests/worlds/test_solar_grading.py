@@ -69,6 +69,20 @@ def test_wrong_answers(answer: str) -> None:
     assert score(FRANCE, answer) < score(FRANCE, "Paris.")
 
 
+def test_more_than_was_asked_may_be_true() -> None:
+    question = Question(
+        "k",
+        "kind",
+        "en",
+        (Message("user", "What is Io?"),),
+        answers=("moon",),
+        choices=("planet",),
+        ideal="Io is a moon.",
+    )
+    assert right(question, "Io is a moon of Jupiter.")
+    assert not right(question, "Io is a moon of Saturn.")
+
+
 def test_each_fault_costs_its_part() -> None:
     faults = {
         "complete": "Paris.",

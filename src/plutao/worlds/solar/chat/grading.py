@@ -27,16 +27,16 @@ NUMBER = re.compile(r"\d[\d.,]*")
 def grade(question: Question, answer: str) -> Grade:
     """An answer by the world's rule. Its parts, each between 0 and 1:
 
-    - true: it holds an accepted answer, names no other choice, and no world, country or number that neither the question nor
-      the ideal answer names. Of two compared worlds the one named first is taken for the answer. Where ignorance
-      or a refusal is due, that is what is true.
-    - complete: a sentence: it begins large, ends with a full stop, and says two words at least besides the bare answer (unless
-      the ideal answer does not, either).
+    - true: it holds an accepted answer, names no other choice, and no world, country or number that is neither in the
+      question nor in the ideal answer, nor known of what they name. Of two compared worlds the one named first is taken
+      for the answer. Where ignorance or a refusal is due, that is what is true.
+    - complete: a sentence: it begins large, ends with a full stop, and has two words at least besides the bare answer
+      (unless the ideal answer does not, either).
     - on_question: it holds an accepted answer, a word of the question, or what is due.
     - language: it has no fewer of the small words of the language that is due than of the other one.
     - brief: as long as the ideal answer, with some room; nothing is left at sixteen words more.
     - polite: none of the cold phrases that the world knows (judging.toml).
-    - honest: it is right, or admits ignorance. A made-up answer is not honest, nor is ignorance that it has no need of.
+    - honest: it is right; half, where it admits ignorance without need. A made-up answer is not honest.
 
     The score is their weighted sum. An answer is right if it is true and in its language; a refusal must be polite, too.
     """
@@ -101,11 +101,25 @@ def first_place(said: str, names: Sequence[str]) -> int:
 
 
 def foreign(question: Question, answer: str) -> bool:
-    """Whether the answer names worlds, places or numbers that are neither in the question nor in its ideal answer."""
+    """Whether the answer names worlds, places or numbers that are neither in the question nor in its ideal answer, nor in
+    what the world knows of those it asks about."""
     known = " ".join([*(message.content for message in question.messages), question.ideal, *question.answers])
-    names = set(name_pattern().findall(answer)) - set(name_pattern().findall(known))
-    numbers = digits(answer) - digits(known)
-    return bool(numbers) or any(name.lower() not in known.lower() for name in names)
+    known += " ".join(told_of(name) for name in set(name_pattern().findall(known)))
+    names = set(name_pattern().findall(answer))
+    return bool(digits(answer) - digits(known)) or any(name.lower() not in known.lower() for name in names)
+
+
+@cache
+def told_of(name: str) -> str:
+    """Everything that the world knows of whatever has this name, in both languages."""
+    world = load()
+    subjects = {
+        id_ for id_, pair in world.names.items() for n in range(2) if split_article(pair[n], LANGUAGES[n])[1] == name
+    }
+    slots = [
+        fact.slots[language] for id_ in subjects for fact in world.by_subject.get(id_, ()) for language in LANGUAGES
+    ]
+    return " ".join(text for each in slots for text in each.values())
 
 
 def digits(text: str) -> set[str]:
