@@ -17,7 +17,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from plutao.data.ranking_batches import RankedAnswers, RankingBatch, encode_rankings
+from plutao.data.panels import gathered
+from plutao.data.ranking_batches import RankedAnswers, RankingBatch, encode_panels
 from plutao.data.rankings import Ranking, by_prompt
 from plutao.models.decoder import Decoder
 from plutao.models.interop.huggingface import save_model
@@ -60,7 +61,9 @@ def elements(tokenizer: Tokenizer, answers: int) -> list[RankedAnswers]:
         ranks = tuple(chance.sample(range(1, answers + 1), answers))
         asked = (Message("user", f"{' '.join(chance.choices(TEXT.split(), k=4))} {number}?"),)
         some.append(Ranking(asked, tuple(said), ranks, str(number), "chance"))
-    return [element for element in encode_rankings(by_prompt(some), tokenizer, CONTEXT)[0] if element is not None]
+    return [
+        element for element in encode_panels(gathered(by_prompt(some)), tokenizer, CONTEXT)[0] if element is not None
+    ]
 
 
 def decoder(tokenizer: Tokenizer, seed: int) -> Decoder:

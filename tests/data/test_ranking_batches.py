@@ -5,7 +5,8 @@ from math import comb
 import pytest
 
 from plutao.data.pack import NOT_LEARNED
-from plutao.data.ranking_batches import RankedAnswers, RankingBatch, RankingBatches, encode_rankings, fill_rows
+from plutao.data.panels import gathered, panel_of
+from plutao.data.ranking_batches import RankedAnswers, RankingBatch, RankingBatches, encode_panels, fill_rows
 from plutao.data.rankings import Labelled, Ranking
 from plutao.errors import UserError
 from plutao.text.chat import Message, ToolCall
@@ -23,7 +24,7 @@ def labelled(answers: list[str], *labels: tuple[int, ...], prompt: str = "what i
 
 
 def encoded(tokenizer: Tokenizer, *some: Labelled, context: int = 128) -> list[RankedAnswers]:
-    return [element for element in encode_rankings(some, tokenizer, context)[0] if element is not None]
+    return [element for element in encode_panels(gathered(some), tokenizer, context)[0] if element is not None]
 
 
 def test_k_answers_give_all_their_pairs_each_by_its_share(tokenizer: Tokenizer) -> None:
@@ -45,7 +46,7 @@ def test_what_teaches_nothing_is_left_out_and_counted(tokenizer: Tokenizer) -> N
         labelled(["a", "b"], (1, 2), prompt="the sun " * 100),
         labelled(["a", "the sun " * 100, "b"], (1, 2, 3)),
     ]
-    elements, left_out = encode_rankings(some, tokenizer, 64)
+    elements, left_out = encode_panels([panel_of(one) for one in some], tokenizer, 64)
     assert [element is None for element in elements] == [True, True, True, False]
     assert elements[3] is not None and elements[3].pairs == ((0, 1),)
     assert left_out.counts == {
@@ -53,7 +54,7 @@ def test_what_teaches_nothing_is_left_out_and_counted(tokenizer: Tokenizer) -> N
         "fewer than two answers fit the context": 1,
         "prompt longer than the context": 1,
     }
-    assert left_out.as_json()["answers too long for the context"] == 4
+    assert left_out.as_json()["answers too long for the context"] == 2
 
 
 def test_the_rows_hold_every_text_once_and_learn_the_answers_alone(tokenizer: Tokenizer) -> None:
@@ -93,7 +94,7 @@ def test_what_a_tool_gave_back_is_read_and_not_learned(tokenizer: Tokenizer) -> 
 
 
 def test_a_batch_is_split_between_prompts_never_within_one(tokenizer: Tokenizer) -> None:
-    elements = encoded(tokenizer, *[labelled(["a", "b", "c"], (1, 2, 3)) for _ in range(5)])
+    elements = encoded(tokenizer, *[labelled(["a", "b", "c"], (1, 2, 3), prompt=f"question {n}") for n in range(5)])
     pieces = RankingBatch(elements, 128).split(2)
     assert [piece.weight for piece in pieces] == [2, 2, 1]
     assert all(len(piece.better) == 3 * piece.rows for piece in pieces)

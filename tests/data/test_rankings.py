@@ -143,7 +143,7 @@ def test_trees_give_the_path_to_ranked_replies(tmp_path: Path) -> None:
         (ours(["a", "b"], [0, 1]), "field 'ranks[0]' is 0: ranks are whole numbers from 1"),
         (ours(["a", "b"], [1, 2.5]), "field 'ranks[1]' is 2.5"),
         (ours(["a", 3]), "field 'completions[1]' holds a number, not text"),
-        (ours("ab"), "field 'completions' holds str, not a list"),
+        (ours("ab"), "field 'completions' holds text, not a list"),
         ({"prompt": 3, "chosen": "a", "rejected": "b"}, "field 'prompt' holds a number, not text"),
         ({"chosen": "a", "rejected": "b"}, "there is no prompt"),
         ({"prompt": "q", "chosen": "a"}, "field 'rejected'"),
@@ -166,8 +166,8 @@ def test_answers_that_called_a_tool_keep_their_turns(tmp_path: Path) -> None:
     ]
     (one,) = read(tmp_path, ours([turns, "It is 3."]))
     assert one.completions == ("It is 2.", "It is 3.")
-    assert [message.role for message in one.conversation(0)] == ["user", "assistant", "tool", "assistant"]
-    assert [message.content for message in one.conversation(1)] == ["why?", "It is 3."]
+    assert [message.role for message in one.turns_of(0)] == ["assistant", "tool", "assistant"]
+    assert [message.content for message in one.turns_of(1)] == ["It is 3."]
     write_rankings([one], tmp_path / "again.jsonl")
     assert list(read_rankings(tmp_path / "again.jsonl", Source())) == [one]
     assert Ranking.from_json(one.as_json()) == one

@@ -19,10 +19,10 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from plutao.data.pack import NOT_LEARNED, mix_weights, shuffled
-from plutao.data.rankings import Labelled, preferences
+from plutao.data.panels import Panel
 from plutao.errors import UserError
 from plutao.models.reward import reward_token
-from plutao.text.chat import END, encode, encode_for_learning
+from plutao.text.chat import END, Messages, encode, encode_for_learning
 from plutao.text.tokenizer import Tokenizer
 
 ROW_STEP = 32
@@ -40,9 +40,9 @@ class RankedAnswers:
     pairs: tuple[tuple[int, int], ...]
     """(better, worse) places in `rows`."""
     weights: tuple[float, ...]
-    """What each pair counts: the share of labellers who say so ÷ the number of all pairs; 1 together, less where ties are."""
+    """What each pair counts: the share of labellers who say so ÷ C(K, 2), so that all count 1, or less where ties are."""
     kept: tuple[int, ...]
-    """Which of the ranking's answers these are: those that fit the context."""
+    """Which of the panel's answers these are: those that fit the context."""
     reference: tuple[float, ...] = ()
     """Log-probability of each answer under another model (nats), where an objective asks for it."""
 
@@ -59,49 +59,50 @@ class LeftOut:
         return {"answers too long for the context": self.answers_too_long, **self.counts}
 
 
-def encode_rankings(
-    labelled: Sequence[Labelled], tokenizer: Tokenizer, context: int
+def encode_panels(
+    panels: Sequence[Panel], tokenizer: Tokenizer, context: int
 ) -> tuple[list[RankedAnswers | None], LeftOut]:
-    """Each ranking as an element, in order; None for those that teach nothing: only ties, or fewer than two answers that
+    """Each panel as an element, in order; None for those that teach nothing: only ties, or fewer than two answers that
     fit the context.
     """
     left_out = LeftOut()
-    return [encode_ranking(one, tokenizer, context, left_out) for one in labelled], left_out
+    return [encode_panel(panel, tokenizer, context, left_out) for panel in panels], left_out
 
 
-def encode_ranking(one: Labelled, tokenizer: Tokenizer, context: int, left_out: LeftOut) -> RankedAnswers | None:
-    opening = len(encode(tokenizer, one.ranking.messages, generation_prompt=True))
-    end, reward = tokenizer.special(END), reward_token(tokenizer)
-    rows: list[tuple[int, ...]] = []
-    learned: list[tuple[bool, ...]] = []
-    for place in range(len(one.ranking.completions)):
-        encoded = encode_for_learning(tokenizer, one.ranking.conversation(place))
-        length = len(encoded.tokens) - encoded.tokens[::-1].index(end)  # up to the end of the last turn
-        rows.append((*encoded.tokens[:length], reward))
-        learned.append((*[False] * opening, *encoded.learned[opening:length], False))
-    kept = [place for place, row in enumerate(rows) if len(row) <= context]
-    left_out.answers_too_long += len(rows) - len(kept)
+def encode_panel(panel: Panel, tokenizer: Tokenizer, context: int, left_out: LeftOut) -> RankedAnswers | None:
+    opening = len(encode(tokenizer, panel.messages, generation_prompt=True))
     if opening + 2 >= context:
         left_out.counts["prompt longer than the context"] += 1
         return None
+    texts = [read_answer(tokenizer, panel.messages, turns, opening) for turns in panel.answers]
+    kept = [place for place, (row, _) in enumerate(texts) if len(row) <= context]
+    left_out.answers_too_long += len(texts) - len(kept)
     if len(kept) < 2:
         left_out.counts["fewer than two answers fit the context"] += 1
         return None
-    shares: dict[tuple[int, int], float] = {}
-    for ranks in one.labels:
-        for pair in preferences([ranks[place] for place in kept]):
-            shares[pair] = shares.get(pair, 0.0) + 1 / len(one.labels)
+    inside = {place: number for number, place in enumerate(kept)}
+    shares = {(inside[b], inside[w]): share for (b, w), share in panel.shares.items() if b in inside and w in inside}
     if not shares:
         left_out.counts["only ties"] += 1
         return None
-    weights = tuple(share / comb(len(kept), 2) for share in shares.values())
+    weight = 1 / comb(len(kept), 2) if panel.weight is None else panel.weight
     return RankedAnswers(
-        tuple(rows[place] for place in kept),
-        tuple(learned[place] for place in kept),
+        tuple(texts[place][0] for place in kept),
+        tuple(texts[place][1] for place in kept),
         tuple(shares),
-        weights,
+        tuple(share * weight for share in shares.values()),
         tuple(kept),
     )
+
+
+def read_answer(
+    tokenizer: Tokenizer, messages: Messages, turns: Messages, opening: int
+) -> tuple[tuple[int, ...], tuple[bool, ...]]:
+    """(what is read of an answer, up to the reward's token; which of it is the answer's own)."""
+    encoded = encode_for_learning(tokenizer, (*messages, *turns))
+    length = len(encoded.tokens) - encoded.tokens[::-1].index(tokenizer.special(END))  # up to the end of the last turn
+    row = (*encoded.tokens[:length], reward_token(tokenizer))
+    return row, (*[False] * opening, *encoded.learned[opening:length], False)
 
 
 def refuse_nothing(elements: Sequence[object], left_out: LeftOut, context: int) -> None:

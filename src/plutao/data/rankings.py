@@ -47,10 +47,9 @@ class Ranking:
     turns: tuple[Messages, ...] = ()
     """Where answers called tools: all that each added to the conversation, its last turn being the completion."""
 
-    def conversation(self, place: int) -> Messages:
-        """The conversation with one of the answers."""
-        turns = self.turns[place] if self.turns else (Message("assistant", self.completions[place]),)
-        return (*self.messages, *turns)
+    def turns_of(self, place: int) -> Messages:
+        """What one of the answers adds to the conversation."""
+        return self.turns[place] if self.turns else (Message("assistant", self.completions[place]),)
 
     @property
     def pairs(self) -> tuple[tuple[int, int], ...]:

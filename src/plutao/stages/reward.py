@@ -14,7 +14,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from plutao.data.ranking_batches import LeftOut, RankedAnswers, RankingBatches, encode_rankings, refuse_nothing
+from plutao.data.panels import gathered, panel_of
+from plutao.data.ranking_batches import LeftOut, RankedAnswers, RankingBatches, encode_panels, refuse_nothing
 from plutao.data.rankings import Labelled
 from plutao.evaluate.preference import Judged, accuracy, comparisons, judge, measure
 from plutao.files import fingerprint
@@ -90,16 +91,17 @@ class Encoded:
 
 def encode(rankings: Rankings, tokenizer: Tokenizer, context: int) -> Encoded:
     """Raises UserError where nothing is left to learn from, or to measure with."""
-    elements, left_out = encode_rankings(rankings.train, tokenizer, context)
+    panels = gathered(rankings.train)
+    elements, left_out = encode_panels(panels, tokenizer, context)
     train: dict[str, list[RankedAnswers]] = {}
-    for one, element in zip(rankings.train, elements, strict=True):
+    for panel, element in zip(panels, elements, strict=True):
         if element is not None:
-            train.setdefault(one.ranking.source, []).append(element)
+            train.setdefault(panel.source, []).append(element)
     refuse_nothing(list(train), left_out, context)
-    measured, without = encode_rankings(rankings.held_out, tokenizer, context)
-    held_out = [pair for pair in zip(rankings.held_out, measured, strict=True) if pair[1] is not None]
+    measured, without = encode_panels([panel_of(one) for one in rankings.held_out], tokenizer, context)
+    held_out = [(one, element) for one, element in zip(rankings.held_out, measured, strict=True) if element is not None]
     refuse_nothing(held_out, without, context)
-    return Encoded(train, held_out, left_out)  # type: ignore[arg-type]  # no None is left
+    return Encoded(train, held_out, left_out)
 
 
 def weights_of(recipe: Recipe, stage: str, train: Mapping[str, Sequence[Any]]) -> dict[str, float | None]:
@@ -143,7 +145,8 @@ def describe_rankings(rankings: Rankings, encoded: Encoded, batches: RankingBatc
     licenses = {one.ranking.source: one.ranking.license or "unknown" for one in rankings.train}
     return {
         "rankings": {
-            "prompts": len(elements),
+            "prompts": len({one.ranking.messages for one in rankings.train}),
+            "elements": len(elements),
             "held_out": len(encoded.held_out),
             "answers_per_prompt": sum(answers) / len(answers),
             "pairs": sum(len(element.pairs) for element in elements),
@@ -152,7 +155,7 @@ def describe_rankings(rankings: Rankings, encoded: Encoded, batches: RankingBatc
             "skipped": rankings.skipped,
         },
         "data": [
-            {"source": name, "prompts": len(encoded.train[name]), "epochs": epochs, "license": licenses[name]}
+            {"source": name, "elements": len(encoded.train[name]), "epochs": epochs, "license": licenses[name]}
             for name, epochs in batches.epochs().items()
         ],
         "noncommercial": noncommercial(licenses),
