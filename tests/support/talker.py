@@ -57,8 +57,10 @@ def talker() -> tuple[Decoder, Tokenizer]:
     learned = torch.tensor([row.learned + [False] * (length - len(row.tokens)) for row in rows])
     targets = tokens.masked_fill(~learned, -100)
     optimizer = torch.optim.AdamW(model.parameters(), 4e-3)
-    for _ in range(160):
+    for _ in range(200):
         loss = torch.nn.functional.cross_entropy(model(tokens[:, :-1]).flatten(0, 1), targets[:, 1:].flatten())
+        if loss < 0.02:
+            break
         loss.backward()
         optimizer.step()
         optimizer.zero_grad()

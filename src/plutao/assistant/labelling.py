@@ -50,6 +50,8 @@ class Sheet:
     answers: tuple[str, ...]
     repeats: Ranking | None = None
     """The earlier ranking of the same answers, which the labeller is not told of."""
+    problem: str = ""
+    """Why there are no answers: the prompt is longer than the context, for one."""
 
 
 @dataclass(frozen=True)
@@ -91,7 +93,11 @@ class Desk:
         for prompt in prompts:
             if prompt.key in self._dealt_with(speaker.name):
                 continue
-            answers = others.get(prompt.key) or distinct_answers(speaker, prompt, sampling)
+            try:
+                answers = others.get(prompt.key) or distinct_answers(speaker, prompt, sampling)
+            except UserError as error:
+                yield Sheet(prompt, (), problem=str(error))
+                continue
             yield self._sheet(prompt, answers)
             if (earlier := self._due()) is not None:
                 yield self._sheet(Prompt(earlier.messages), earlier.completions, earlier)

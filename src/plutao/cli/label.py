@@ -75,7 +75,7 @@ def asked(path: Path | None, folder: Path | None, seed: int, say: dict[str, str]
     from plutao.evaluate.measure import worlds_of
 
     if path is not None:
-        return read_prompts(path)
+        return iter(list(read_prompts(path)))  # what is wrong in the file is said before the first answer is written
     try:
         worlds = worlds_of(folder) if folder is not None else []
     except UserError:
@@ -115,12 +115,7 @@ def rank_answers(
     done = 0
     sheets = desk.sheets(prompts, speaker, sampling)
     while count is None or done < count:
-        try:
-            sheet = next(sheets, None)
-        except UserError as error:  # a prompt longer than the context, for one: the others come all the same
-            typer.echo(str(error), err=True)
-            sheets = desk.sheets(prompts, speaker, sampling)
-            continue
+        sheet = next(sheets, None)
         if sheet is None:
             typer.echo(say["no_prompts"], err=True)
             break
@@ -138,7 +133,7 @@ def judge(desk: "Desk", sheet: "Sheet", made_by: dict[str, object], say: dict[st
 
     show(sheet, say)
     if len(sheet.answers) < 2:
-        typer.secho(say["alike"], dim=True, err=True)
+        typer.secho(sheet.problem or say["alike"], dim=not sheet.problem, err=True)
         return True
     while (given := read_line("▸ ")) is not None:
         word, _, rest = given.strip().partition(" ")
