@@ -31,12 +31,15 @@ def positions(encoded: Encoded) -> int:
     return max(place for place, learned in enumerate(encoded.learned) if learned)
 
 
-def fitted(tokenizer: Tokenizer, messages: Messages, context: int) -> tuple[Encoded, int] | None:
+def fitted(
+    tokenizer: Tokenizer, messages: Messages, context: int, whole: Encoded | None = None
+) -> tuple[Encoded, int] | None:
     """A conversation encoded to fit into `context` tokens, and how many of its turns had to be left out.
 
-    A longer one keeps its system prompt and its latest exchanges; None where even the last one doesn't fit.
+    A longer one keeps its system prompt and its latest exchanges; None where even the last one doesn't fit. `whole` is
+    the conversation encoded, where that has been done.
     """
-    encoded = encode_for_learning(tokenizer, messages)
+    encoded = whole or encode_for_learning(tokenizer, messages)
     if positions(encoded) <= context:
         return encoded, 0
     opening = next(number for number, message in enumerate(messages) if message.role != "system")

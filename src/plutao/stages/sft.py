@@ -38,7 +38,7 @@ from plutao.stages.common import (
     train,
 )
 from plutao.stages.examples import OWN, Place, check_sources, conversations_of, identity, places
-from plutao.text.chat import Encoded, Messages
+from plutao.text.chat import Encoded, Messages, encode_many_for_learning
 from plutao.text.tokenizer import Tokenizer
 from plutao.train import device as devices
 from plutao.train.device import Device
@@ -51,6 +51,7 @@ from plutao.worlds import world
 FOLDER = "conversations"  # below data/: what people of the project wrote
 VALIDATION_TOKENS = 32_768  # looked at on the way, about; the last measure sees all
 SAMPLES = 3  # held-out prompts that are answered on the way
+AT_ONCE = 2_000  # conversations encoded together
 EXAM_ANSWER = 96  # longest answer in an exam, in tokens
 
 
@@ -109,8 +110,13 @@ def read(project: Project, tokenizer: Tokenizer, context: int) -> Conversations:
         aside = held_out(found, settings.validation, recipe.seed)
         cut: list[int] = []
         sides: tuple[list[Encoded], list[Encoded]] = ([], [])
-        for conversation, kept in zip(found, aside, strict=True):
-            encoded = fit_or_refuse(tokenizer, conversation, context, bad, cut)
+        wholes = (
+            encoded
+            for start in range(0, len(found), AT_ONCE)
+            for encoded in encode_many_for_learning(tokenizer, [c.messages for c in found[start : start + AT_ONCE]])
+        )
+        for conversation, whole, kept in zip(found, wholes, aside, strict=True):
+            encoded = fit_or_refuse(tokenizer, conversation, whole, context, bad, cut)
             if encoded is not None:
                 sides[kept].append(encoded)
                 made.held_out += [conversation] if kept else []
@@ -134,10 +140,10 @@ def held_out(conversations: Sequence[Conversation], share: float, seed: int) -> 
 
 
 def fit_or_refuse(
-    tokenizer: Tokenizer, conversation: Conversation, context: int, bad: BadRows, cut: list[int]
+    tokenizer: Tokenizer, conversation: Conversation, whole: Encoded, context: int, bad: BadRows, cut: list[int]
 ) -> Encoded | None:
     """A conversation encoded, its earliest turns left out if it must be (their number goes to `cut`); None where it can't be."""
-    found = fitted(tokenizer, conversation.messages, context)
+    found = fitted(tokenizer, conversation.messages, context, whole)
     if found is None:
         bad.found(
             "longer than the context",

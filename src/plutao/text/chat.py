@@ -33,6 +33,7 @@ __all__ = [
     "ToolCall",
     "encode",
     "encode_for_learning",
+    "encode_many_for_learning",
     "parse_answer",
     "render",
 ]
@@ -117,13 +118,24 @@ def encode_for_learning(tokenizer: Tokenizer, messages: Sequence[Message]) -> En
     Raises:
         UserError: the tokenizer lacks a token of the form.
     """
-    parts = pieces(messages)
-    tokens: list[int] = []
-    learned: list[bool] = []
-    for piece, ids in zip(parts, encode_pieces(tokenizer, parts), strict=True):
-        tokens += ids
-        learned += [piece.learned] * len(ids)
-    return Encoded(tokens, learned)
+    return encode_many_for_learning(tokenizer, [messages])[0]
+
+
+def encode_many_for_learning(tokenizer: Tokenizer, conversations: Sequence[Sequence[Message]]) -> list[Encoded]:
+    """`encode_for_learning` of many conversations at once, several times as fast; some thousands at a time are right."""
+    parts = [pieces(messages) for messages in conversations]
+    encoded = encode_pieces(tokenizer, [piece for part in parts for piece in part])
+    ids = iter(encoded)
+    made = []
+    for part in parts:
+        tokens: list[int] = []
+        learned: list[bool] = []
+        for piece in part:
+            some = next(ids)
+            tokens += some
+            learned += [piece.learned] * len(some)
+        made.append(Encoded(tokens, learned))
+    return made
 
 
 def pieces(messages: Sequence[Message], generation_prompt: bool = False) -> list[Piece]:
@@ -153,9 +165,11 @@ def turn(message: Message) -> list[Piece]:
 
 
 def encode_pieces(tokenizer: Tokenizer, parts: Sequence[Piece]) -> list[list[int]]:
-    """The ids of each piece."""
-    texts = iter(tokenizer.encode_batch([piece.text for piece in parts if not piece.special]))
-    return [[tokenizer.special(piece.text)] if piece.special else next(texts) for piece in parts]
+    """The ids of each piece; texts that come again, as the turns' openings do, are encoded once."""
+    texts = list(dict.fromkeys(piece.text for piece in parts if not piece.special))
+    ids = dict(zip(texts, tokenizer.encode_batch(texts), strict=True))
+    special = {piece.text: [tokenizer.special(piece.text)] for piece in parts if piece.special}
+    return [(special if piece.special else ids)[piece.text] for piece in parts]
 
 
 def parse_answer(tokenizer: Tokenizer, tokens: Sequence[int]) -> Message:
