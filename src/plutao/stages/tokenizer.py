@@ -2,20 +2,26 @@
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 
 from plutao import recipe as recipes
 from plutao.data.sample import sample_texts, validation_texts
+from plutao.data.sources.rows import BadRows
 from plutao.files import atomic_folder, fingerprint
 from plutao.project import Project
+from plutao.stages import examples
 from plutao.stages.card import write_card
 from plutao.stages.common import identity, starting_folder
+from plutao.text.chat import pieces
 from plutao.text.fertility import fertility_by_language
 from plutao.text.gpt2 import find_files
 from plutao.text.special import CHAT_TOKENS
 from plutao.text.tokenizer import Tokenizer, train
 
+CONVERSATIONS = 10_000  # of each source that the tokenizer is trained on, besides the text
 FERTILITY_BYTES = 1_000_000  # of validation text that say how many bytes a token holds
 
 
@@ -23,7 +29,28 @@ def inputs(project: Project, data: str) -> str:
     """Names what this stage depends on: its settings, the seed and the documents."""
     settings = project.recipe.tokenizer.model_dump(mode="json")
     taken = identity(starting_folder(project.recipe, project.root))
-    return fingerprint(["tokenizer", settings, project.recipe.seed, data, *([taken] if taken else [])])
+    spoken = examples.identity(conversation_places(project))
+    return fingerprint(["tokenizer", settings, project.recipe.seed, data, *filter(None, (taken, spoken))])
+
+
+def conversation_places(project: Project) -> list[examples.Place]:
+    """Where the conversations of a recipe with stage sft lie."""
+    sft = project.recipe.sft
+    return [] if sft is None else examples.places(sft.sources, project.root, "conversations")
+
+
+def conversation_texts(project: Project) -> Iterator[str]:
+    """What is said in the first `CONVERSATIONS` conversations of each source: how people ask and assistants answer (tool
+    calls among it) is cut into as few pieces as the pretraining text is.
+    """
+    for place in conversation_places(project):
+        source = place.source
+        if source is not None:
+            few = min(source.count or CONVERSATIONS, CONVERSATIONS)
+            place = replace(place, source=source.model_copy(update={"count": few}))
+        bad = BadRows(project.recipe.data.bad_rows)
+        for conversation in examples.conversations_of(place, project.recipe.seed, bad)[:CONVERSATIONS]:
+            yield from (piece.text for piece in pieces(conversation.messages) if not piece.special)
 
 
 def run(project: Project, documents: Path, stage_inputs: str, note: Callable[[str], None]) -> Tokenizer:
@@ -41,7 +68,7 @@ def run(project: Project, documents: Path, stage_inputs: str, note: Callable[[st
     else:
         weights = {source.name: source.weight for source in project.recipe.data.sources}
         texts = sample_texts(documents, settings.sample_megabytes, project.recipe.seed, weights)
-        tokenizer = train(settings.kind, texts, settings.vocabulary)
+        tokenizer = train(settings.kind, chain(texts, conversation_texts(project)), settings.vocabulary)
     seconds = time.perf_counter() - started
     samples = [(document.language, document.text) for document in validation_texts(documents, FERTILITY_BYTES)]
     held = fertility_by_language({"ours": tokenizer, **beside(project)}, samples)
