@@ -54,7 +54,7 @@ def unknown_name(talker: Talker) -> Exchange:
 
 def name_slots(talker: Talker, sort: str) -> dict[str, str]:
     """Every form of an unknown name."""
-    names = talker.mine([tuple(pair) for pair in read("outside")[sort]])
+    names = talker.names(sort)
     if sort == "word":
         return {"a": talker.pick(names)[talker.index]}
     name = invented(talker, sort) if talker.chance(INVENTED) else talker.pick(names)[talker.index]
@@ -94,7 +94,7 @@ def not_known(talker: Talker, ask: str, task: str) -> Exchange:
 def beyond(talker: Talker, key: str) -> Exchange:
     """What is to come, what is private, what is not in its books."""
     language, index = talker.language, talker.index
-    year = talker.pick(talker.mine(YEARS))
+    year = talker.pick(tuple(year for year in YEARS if held_out(str(year)) == talker.exam))
     country = name_forms(
         talker.pick([names for id_, names in load().names.items() if f"{id_}/capital" in fact_ids()])[index],
         language,
@@ -106,9 +106,7 @@ def beyond(talker: Talker, key: str) -> Exchange:
         language,
         "g",
     )
-    person = name_forms(
-        talker.pick(talker.mine([tuple(pair) for pair in read("outside")["person"]]))[index], language, "n"
-    )
+    person = name_forms(talker.pick(talker.names("person"))[index], language, "n")
     slots = {**country, **body, **animal, **person, "f": str(year)}
     if talker.exam:
         core: str = talker.next(f"unknown/{key}", exam_phrasings()["unknown"][key][language])
@@ -127,7 +125,7 @@ def fact_ids() -> frozenset[str]:
 
 def group_slots(talker: Talker) -> dict[str, str]:
     """A group of people as {t}, another as {u}."""
-    groups = [pair[talker.index] for pair in talker.mine([tuple(pair) for pair in read("outside")["group"]])]
+    groups = [pair[talker.index] for pair in talker.names("group")]
     slots = {
         **plural_forms(talker.pick(groups), talker.language, "t"),
         **plural_forms(talker.pick(groups), talker.language, "u"),

@@ -99,9 +99,14 @@ class Talker:
 
     # -- names
 
-    def mine(self, names: Sequence[T]) -> tuple[T, ...]:
-        """Those of the names that this talker may use."""
-        return tuple(name for name in names if held_out(str(name), KEPT) == self.exam)
+    def names(self, sort: str) -> tuple[tuple[str, str], ...]:
+        """The names of a sort (outside.toml) that this talker may use, in both languages."""
+        return outside(sort, self.exam)
+
+
+@cache
+def outside(sort: str, kept: bool) -> tuple[tuple[str, str], ...]:
+    return tuple((pt, en) for pt, en in read("outside")[sort] if held_out(f"{pt}: {en}") == kept)
 
 
 def held_out(text: str, one_in: int = KEPT) -> bool:
