@@ -16,11 +16,12 @@ from plutao.data.catalogue import ensure
 from plutao.data.documents import build_documents
 from plutao.data.shards import build_shards
 from plutao.errors import UserError
+from plutao.evaluate import contest
 from plutao.evaluate.report import build
-from plutao.files import write_json
+from plutao.files import fingerprint, read_json, write_json
 from plutao.project import Project, is_complete, only_one, reuse_stage
 from plutao.recipe import Recipe, Stage
-from plutao.stages import base, tokenizer
+from plutao.stages import base, dial, dpo, reward, rl, sft, tokenizer
 from plutao.stages.card import read_card
 from plutao.text.tokenizer import Tokenizer
 from plutao.train import parallel
@@ -28,7 +29,7 @@ from plutao.train.parallel import World
 from plutao.train.progress import Silence, TerminalProgress, clock, transfer_bar
 
 Note = Callable[[str], None]
-TRAINED: dict[str, Any] = {"base": base}
+TRAINED: dict[str, Any] = {"base": base, "sft": sft, "reward": reward, "rl": rl, "dpo": dpo}
 """The modules of the stages that train: each has check(recipe, root), inputs(project) and run(project, world, progress, minutes)."""
 NAMES = {"base": "Base", "sft": "SFT", "reward": "Reward", "rl": "RL", "dpo": "DPO"}
 WEIGHTS = {"base": 5.0, "sft": 3.0, "reward": 1.0, "rl": 2.5, "dpo": 1.0}
@@ -44,12 +45,14 @@ def run(
     name: str | None = None,
     minutes: float | None = None,
     console: Console | None = None,
+    keep_size: bool = False,
 ) -> Project | None:
     """Runs a project's stages up to `stage` (all by default), resuming whatever was begun, and writes the report.
 
     Args:
         name: the run to work in; left out, the newest with this recipe and text, else a new one.
-        minutes: wall time for all of it; takes the place of the recipe's own lengths of training.
+        minutes: wall time for all of it; takes the place of the recipe's own lengths of training, and chooses the size.
+        keep_size: the recipe's own size stays, whatever the time.
 
     Returns:
         The project with its run; None in the processes of a torchrun that only helped to train.
@@ -83,13 +86,18 @@ def run(
             if stage == "tokenizer":
                 return project
             make_shards(project, documents, made, note, console)
+            base_minutes = time_left.of("base")
+            if base_minutes is None:
+                project = dial.settled(project)
+            else:
+                project = dial.settle(project, base_minutes, note, overrides, keep_size, world.size)
             for trained in stages_up_to(project.recipe, stage):
                 if not is_there(project, trained, note):
                     tell_others((project.run, trained), world)
                     progress = TerminalProgress(console, trained) if console else Silence()
                     TRAINED[trained].run(project, world, progress, time_left.of(trained))
                 note(in_a_line(trained, read_card(project.stage_dir(trained))))
-            finish(project, stage, note, console)
+            finish(project, stage, time_left, note)
             return project
     finally:
         if world.first:
@@ -197,14 +205,33 @@ def is_there(project: Project, stage: Stage, note: Note) -> bool:
     return False
 
 
-def finish(project: Project, stage: str | None, note: Note, console: Console | None = None) -> None:
+def finish(project: Project, stage: str | None, time_left: Allowance, note: Note) -> None:
     """The comparison of the stages, the report, and runs/current; the last lines say what to do next."""
+    compare(project, time_left, note)
     report = build(project.run_dir, project.recipe.report.language)
     projects.make_current(project.root, project.run_dir.name)
     note(f"Report: {report}")
     place = shlex.quote(str(project.root))
     talks = "sft" in stages_up_to(project.recipe, stage)
     note(f"Try: plutao chat {place}" if talks else f'Try: plutao complete {place} --prompt "…"')
+
+
+def compare(project: Project, time_left: Allowance, note: Note) -> None:
+    """Blind comparisons of what the stages answer, where a world can judge them; not again where nothing changed."""
+    recipe = project.recipe
+    worlds = [source.world for source in recipe.sft.sources if source.world] if recipe.sft else []
+    there = [stage for stage in recipe.stages if (project.stage_dir(stage) / "stage.json").is_file()]
+    if not worlds or "sft" not in there or not recipe.report.comparisons:
+        return
+    made_of = fingerprint(
+        [[read_card(project.stage_dir(stage))["inputs"] for stage in there], recipe.report.comparisons]
+    )
+    path = project.run_dir / "comparisons.json"
+    if path.is_file() and read_json(path).get("made_of") == made_of:
+        return
+    minutes = time_left.of("closing")
+    found = contest.run(project, worlds[0], note, None if minutes is None else 60 * minutes)
+    write_json(path, {"made_of": made_of, **found})
 
 
 def in_a_line(stage: str, card: dict[str, Any]) -> str:
@@ -223,7 +250,7 @@ def in_a_line(stage: str, card: dict[str, Any]) -> str:
     if accuracy := card.get("pair_accuracy"):
         parts.append(f"{accuracy['value']:.0%} of {accuracy['n']} held-out pairs ordered as people did")
     if verdict := card.get("verdict"):
-        parts.append(verdict["why"])
+        parts.append(verdict["why"].rstrip("."))
     if "reward_after" in card:
         parts.append(
             f"reward {card['reward_before']:.2f} → {card['reward_after']:.2f}, KL {card['kl']:.1f} nats per answer"
@@ -249,4 +276,5 @@ def follow(project: Project, world: World, time_left: Allowance) -> None:
         if message[0] is None:
             return
         run, stage = message[0]
-        TRAINED[stage].run(replace(project, run=run), world, Silence(), time_left.of(stage))
+        chosen = dial.settled(replace(project, run=run))
+        TRAINED[stage].run(chosen, world, Silence(), time_left.of(stage))

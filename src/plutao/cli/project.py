@@ -33,8 +33,12 @@ def run(
         list[str], typer.Option("--set", metavar="KEY=VALUE", help="Override one key of the recipe, as base.batch=32.")
     ] = [],  # noqa: B006
     time: Annotated[
-        str | None, typer.Option(metavar="10m", help="Wall time for all of it, as 90s, 10m or 1.5h.")
+        str | None,
+        typer.Option(
+            metavar="10m", help="Wall time for all of it, as 90s, 10m or 1.5h; chooses the model's size by it."
+        ),
     ] = None,
+    keep_size: Annotated[bool, typer.Option("--keep-size", help="With --time: keep the recipe's own size.")] = False,
     run: Annotated[str | None, typer.Option(metavar="RUN", help="Work in this run.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON at the end.")] = False,
 ) -> None:
@@ -48,7 +52,7 @@ def run(
         raise UserError(f"There is no stage {stage!r}. The stages are: {', '.join(STAGES)}.")
     minutes = None if time is None else parse_minutes(time)
     try:
-        project = pipeline.run(folder, tuple(set_), stage, run, minutes, Console(stderr=True))
+        project = pipeline.run(folder, tuple(set_), stage, run, minutes, Console(stderr=True), keep_size)
     except KeyboardInterrupt as error:
         raise Interrupted("Stopped; what was finished is kept. The same command goes on from there.") from error
     if as_json and project is not None and (report := project.run_dir / "report.json").is_file():
