@@ -211,7 +211,9 @@ def picture(seen: SoftmaxSteps, names: Sequence[str], language: str) -> "go.Figu
     )
     if seen.temperature > 0:
         text = f"r = {form.number(seen.r, 4)}"
-        figure.add_vline(x=seen.r, line={"color": SUN, "width": 2, "dash": "dash"}, annotation_text=text)
+        side = "top left" if seen.r > 0.5 else "top right"
+        line = {"color": SUN, "width": 2, "dash": "dash"}
+        figure.add_vline(x=seen.r, line=line, annotation_text=text, annotation_position=side)
     ticks = [f"▶ {label(name)}" if step.chosen else label(name) for name, step in zip(names, seen.steps, strict=True)]
     figure.update_xaxes(range=[0, 1.001])
     figure.update_yaxes(autorange="reversed", tickvals=places, ticktext=ticks)

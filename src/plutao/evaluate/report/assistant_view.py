@@ -39,6 +39,18 @@ class Answers:
     answers: list[tuple[str, str]]
 
 
+@dataclass(frozen=True)
+class Strip:
+    """A text in coloured tokens, with their ids; the same as a table."""
+
+    title: str
+    note: str
+    tokens: list[tuple[str, str, str]]
+    """(what it shows, its id, its colour)."""
+    columns: list[str]
+    rows: list[list[str]]
+
+
 @dataclass
 class Section:
     """A part of the report under one heading."""
@@ -58,6 +70,9 @@ class Section:
     folded: list[Exhibit] = field(default_factory=list)
     wrong: list[Facts] = field(default_factory=list)
     """An exam's wrong answers: task, prompt, expected, answered."""
+    tables_last: bool = False
+    """Whether the pictures come before the tables."""
+    strip: "Strip | None" = None
 
     @property
     def wrong_rows(self) -> list[list[str]]:
@@ -177,12 +192,13 @@ def calibration_exhibit(
 
 
 CURVES = (
-    ("reward", "reward", "rl_reward_note"),
-    ("kl", "kl_per_answer", "rl_kl_note"),
-    ("entropy", "rl_entropy", "rl_entropy_note"),
-    ("length", "rl_length", "rl_length_note"),
-    ("clip_fraction", "clip_fraction", "rl_clip_note"),
+    ("reward", "reward", "", "rl_reward_note"),
+    ("kl", "kl", "nats_per_answer", "rl_kl_note"),
+    ("entropy", "rl_entropy", "nats_per_token", "rl_entropy_note"),
+    ("length", "rl_length", "tokens_of_answer", "rl_length_note"),
+    ("clip_fraction", "clip_fraction", "", "rl_clip_note"),
 )
+"""(key in metrics.jsonl, title, unit on the axis, note)."""
 
 
 def reinforcement(
@@ -198,14 +214,14 @@ def reinforcement(
     section.folded = curves("rl", history, stage, language) if history else []
     section.paragraphs = [stage["diagnosis"]] if stage.get("diagnosis") else []
     section.tables = [before_after(stage, say, form)]
-    for key, label, note in CURVES:
+    for key, title, unit, note in CURVES:
         if history is not None and any(point.get(key) is not None for point in history.training):
             target = stage.get("kl_target") if key == "kl" else None
-            figure = figures.over_steps(history, key, say[label], language, target)
+            figure = figures.over_steps(history, key, say[unit] if unit else "", language, target)
             points = [point for point in history.training if point.get(key) is not None]
             rows = table(points, {key: None}, form)
-            title = capital(say["kl" if key == "kl" else label])
-            section.small.append(Exhibit(f"rl-{key}", title, say[note], figure, [say["step"], say[label]], rows))
+            columns = [say["step"], say[title]]
+            section.small.append(Exhibit(f"rl-{key}", capital(say[title]), say[note], figure, columns, rows))
     if stage.get("best_of_n"):
         section.large = [best_of_exhibit(stage, say, form, language)]
     section.answers_title = say["rl_examples"]
@@ -259,7 +275,7 @@ def wins(facts: Facts, say: Mapping[str, str], form: Numbers, language: str) -> 
     }
     section = Section("wins", say["wins_section"], say["wins_section_note"].format(**amounts), facts["run"])
     section.paragraphs = [say[f"judge_{contest.get('judge', 'rule')}"]]
-    section.paragraphs += [say["simulated"]] if contest.get("simulated") else []
+    section.paragraphs += [say["nobody_judged"]] if contest.get("simulated") else []
     ladder = ladder_of(rates)
     if len(ladder) > 1:
         rows = [[name, form.percent(share["value"]), interval(share, form)] for name, share in ladder.items()]
@@ -358,6 +374,7 @@ def exams(facts: Facts, say: Mapping[str, str], form: Numbers, language: str) ->
         for kind, side in sides
     ]
     section.tables = [Table(say["behaviour"], say["behaviour_note"], [say["case"], *taken], rows)]
+    section.tables_last = True
     section.wrong = list(taken.values())[-1].get("wrong", [])
     return section
 

@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING, Any
 
 from plutao.data.sample import validation_texts
 from plutao.errors import UserError
-from plutao.evaluate.report.assistant_view import Section
+from plutao.evaluate.report.assistant_view import Section, Strip
+from plutao.evaluate.report.numbers import Numbers
 from plutao.evaluate.report.words import words
 
 if TYPE_CHECKING:
@@ -28,28 +29,34 @@ def first_look(run_dir: Path, facts: dict[str, Any], language: str) -> Section |
     if not weights or sum(weights) > LARGEST or sentence is None:
         return None
     try:
-        views = looks(folder, sentence, language)
+        strip, views = looks(folder, sentence, language)
     except UserError:
         return None  # a folder that can't be read is no reason to have no report
     say = words(language)
-    step = facts["stages"][STAGE].get("steps", "–")
-    shows = say["shows"].format(run=facts["run"], stage=STAGE, step=step)
+    step = facts["stages"][STAGE].get("steps")
+    shows = say["shows"].format(run=facts["run"], stage=STAGE, step=Numbers(say).number(step) if step else "–")
     section = Section("look", say["look_section"], say["look_section_note"].format(stage=STAGE), shows)
     section.paragraphs = [f"“{sentence}”"]
+    section.strip = strip
     section.large = list(views)  # type: ignore[arg-type]  # a view has what an exhibit has
     return section
 
 
-def looks(folder: Path, sentence: str, language: str) -> "list[View]":
-    """The views, from the model in a folder."""
+def looks(folder: Path, sentence: str, language: str) -> "tuple[Strip, list[View]]":
+    """The coloured tokens, and the views of what comes next, from the model in a folder."""
     from plutao.look import next_token, softmax, tokens
     from plutao.models.interop.huggingface import load_model
     from plutao.text.tokenizer import Tokenizer
 
     model, tokenizer = load_model(folder), Tokenizer.load(folder)
     beginning = half_of(sentence)
-    return [
-        tokens.view(tokens.cut(tokenizer, sentence), language),
+    cut = tokens.cut(tokenizer, sentence)
+    seen = tokens.view(cut, language)
+    tinted = [
+        (token.text, str(token.id), tokens.TINTS[place % len(tokens.TINTS)]) for place, token in enumerate(cut.tokens)
+    ]
+    strip = Strip(seen.title, seen.note, tinted, list(seen.columns), [list(row) for row in seen.rows])
+    return strip, [
         next_token.view(next_token.next_tokens(model, tokenizer, beginning, TOP), language),
         softmax.view(softmax.softmax_steps(model, tokenizer, beginning, 1.0, SEED, TOP), language),
     ]
