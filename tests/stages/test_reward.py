@@ -4,6 +4,7 @@ import json
 import os
 import re
 import signal
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from plutao.stages import rankings as sources
 from plutao.stages import reward
 from plutao.stages.card import read_card
 from plutao.text.chat import Message
+from plutao.train.device import Device
 from plutao.train.parallel import World
 from plutao.train.progress import Silence
 
@@ -250,3 +252,24 @@ def test_a_constant_reward_is_told(tmp_path: Path) -> None:
     reward.run(with_nothing, World(), Silence())
     verdict = read_card(project.stage_dir("reward"))["verdict"]
     assert not verdict["good_enough"] and verdict["reasons"] == ["constant"] and "same reward" in verdict["why"]
+
+
+def test_short_trainings_are_not_compiled_and_what_the_recipe_says_holds(
+    trained: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept = sources.read_back(trained.stage_dir("reward"))
+    encoded = reward.encode(kept, trained.tokenizer(), 64)
+    config = trained.model("sft").config
+    compiling = Device("cpu", 0, "fp32", True, "a test")
+    monkeypatch.setattr(
+        "plutao.stages.reward.devices.choose",
+        lambda precision, compile_, rank: compiling if compile_ != "off" else replace(compiling, compiled=False),
+    )
+
+    def compiles(minutes: float | None = None, **settings: Any) -> bool:
+        chosen = reward.settings_of(trained.recipe).model_copy(update={"compile": "auto", **settings})
+        return reward.device_for(chosen, encoded, config, minutes, World()).compiled
+
+    assert not compiles() and compiles(compile="on")
+    assert compiles(minutes=20) and not compiles(minutes=1)
+    assert compiles(steps=None, epochs=1e5) and not compiles(steps=None, epochs=1.0)

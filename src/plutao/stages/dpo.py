@@ -31,7 +31,16 @@ from plutao.recipe import DpoSettings, Recipe
 from plutao.stages import rankings as sources
 from plutao.stages.card import read_card, write_card
 from plutao.stages.common import budget, describe, row_length, save_chat_model, train
-from plutao.stages.reward import Encoded, at_once, describe_rankings, encode, mean_loss, simulated, weights_of
+from plutao.stages.reward import (
+    Encoded,
+    at_once,
+    describe_rankings,
+    device_for,
+    encode,
+    mean_loss,
+    simulated,
+    weights_of,
+)
 from plutao.text.chat import Messages
 from plutao.text.tokenizer import Tokenizer
 from plutao.train import device as devices
@@ -129,8 +138,9 @@ def run(project: Project, world_: World, progress: Progress, minutes: float | No
     rankings = sources.collect(project, "dpo", world_, progress, minutes)
     tokenizer, model = project.tokenizer(), project.model("sft")
     config, context = model.config, row_length(recipe, model.config)
-    device = devices.choose(settings.precision, settings.compile, world_.local_rank)
-    encoded = with_reference(project, model, encode(rankings, tokenizer, context), context, device)
+    encoded = encode(rankings, tokenizer, context)
+    device = device_for(settings, encoded, config, minutes, world_)
+    encoded = with_reference(project, model, encoded, context, device)
     batches = RankingBatches(
         encoded.train,
         weights_of(recipe, "dpo", encoded.train),

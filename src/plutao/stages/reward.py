@@ -45,6 +45,10 @@ ON_THE_WAY = 128
 """Held-out prompts looked at while it trains."""
 DEMONSTRATIONS = 1_000
 """Ideal answers, at most, whose mean reward becomes 0."""
+WORTH_COMPILING = 240.0
+"""Seconds of training from which on compiling pays."""
+OPERATIONS_A_SECOND = 1e11
+"""Of two cores of a laptop, about."""
 
 
 def settings_of(recipe: Recipe) -> RewardSettings:
@@ -137,6 +141,27 @@ def at_once(
     return settings.model_copy(update={"micro_batch": fits})
 
 
+def device_for(
+    settings: RewardSettings | DpoSettings,
+    encoded: Encoded,
+    config: DecoderConfig,
+    minutes: float | None,
+    world_: World,
+) -> Device:
+    """The device, compiling only where the training is long enough to earn back what that takes: rankings come in
+    batches of changing shapes, for which blocks are compiled more than once.
+    """
+    chosen = devices.choose(settings.precision, settings.compile, world_.local_rank)
+    if settings.compile != "auto" or not chosen.compiled or chosen.kind != "cpu":
+        return chosen
+    elements = [element for some in encoded.train.values() for element in some]
+    tokens = sum(len(row) for element in elements for row in element.rows)
+    epochs = settings.epochs or (settings.steps * settings.batch / len(elements) if settings.steps else 1.0)
+    given = minutes if minutes is not None else settings.minutes
+    seconds = 60 * given if given is not None else 6 * config.parameters() * tokens * epochs / OPERATIONS_A_SECOND
+    return chosen if seconds > WORTH_COMPILING else devices.choose(settings.precision, "off", world_.local_rank)
+
+
 def describe_rankings(rankings: Rankings, encoded: Encoded, batches: RankingBatches) -> dict[str, Any]:
     """What the card says of what was learned from."""
     answers = [len(one.ranking.completions) for one in rankings.train]
@@ -187,9 +212,9 @@ def run(project: Project, world_: World, progress: Progress, minutes: float | No
         world_.rank,
         world_.size,
     )
-    device = devices.choose(settings.precision, settings.compile, world_.local_rank)
-    prompts = sum(len(elements) for elements in encoded.train.values())
     left = None if minutes is None else minutes - (time.perf_counter() - started) / 60
+    device = device_for(settings, encoded, config, left, world_)
+    prompts = sum(len(elements) for elements in encoded.train.values())
     model = RewardModel(decoder, reward_token(tokenizer))
     trained = train(
         project,
@@ -219,7 +244,6 @@ def run(project: Project, world_: World, progress: Progress, minutes: float | No
     results["labellers"] |= simulated(recipe, "reward")
     results["reward"] = {"offset": float(model.offset), "demonstrations": count, "deviation": deviation(judged)}
     write_card(out, "reward", inputs(project), results)
-    progress.note(results["verdict"]["why"])
 
 
 def validation(held_out: Sequence[tuple[Labelled, RankedAnswers]], device: Device) -> Evaluate:
