@@ -61,17 +61,18 @@ class Question:
     ideal: str
 
 
-def test_examples_are_short_and_take_languages_and_tasks_in_turn() -> None:
+def test_examples_are_short_and_take_languages_in_turn_and_each_kind_once() -> None:
     pool = [
         Question(task, language, (Message("user", f"{task} {language} {'x' * length}"),), "ideal\nanswer")
-        for task in ("capitals", "moons", "sums")
+        for task in ("capitals", "moons", "sums-1", "sums-2", "sizes", "unknown")
         for language in ("pt", "en")
-        for length in (30, 5, 90)
+        for length in (5, 30, 60, 200)
     ]
     found = worked_examples(pool, 4)
-    assert [example.question for example in found] == [
-        "sums en xxxxx", "sums pt xxxxx", "moons en xxxxx", "moons pt xxxxx"
-    ]  # fmt: skip
-    assert found[0].answer == "ideal answer"
-    assert len(worked_examples(pool, 50)) == 6, "no task twice in a language"
+    kinds, languages = zip(*((example.question.split()[0].split("-")[0], example.question.split()[1]) for example in found),
+                           strict=True)  # fmt: skip
+    assert len(set(kinds)) == 4 and languages == ("en", "pt", "en", "pt")
+    assert all(len(example.question) < 60 and example.answer == "ideal answer" for example in found)
+    assert len(worked_examples(pool, 50)) == 5, "no kind twice"
+    assert worked_examples(pool, 4) == found
     assert worked_examples([replace(pool[0], ideal="")], 3) == []

@@ -8,6 +8,7 @@ InstructGPT (Ouyang et al. 2022, section 4.1 and figure 1).
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from random import Random
 from typing import Any, Protocol
 
 from plutao.generate.chat import Chat, converses, load_chat
@@ -17,6 +18,8 @@ from plutao.text.chat import Messages
 
 MAX_TOKENS = 96
 """Of an answer; a calculation's steps are among them."""
+SHORT = 90
+"""Characters of a worked example at most."""
 MARK = "— "
 """Stands before a question and before an answer: a dialogue's dash says the same in every language."""
 
@@ -138,23 +141,37 @@ class Questioned(Protocol):
 
 
 def worked_examples(questions: Sequence[Questioned], count: int = 6) -> list[Example]:
-    """A few short questions with their ideal answers: languages in turn, each time another task.
+    """A few questions with their ideal answers: languages in turn, each time another kind of task.
 
-    Short ones, because a small model's context is short and the question itself must fit behind them.
+    Short ones, because a small model's context is short and the question itself must fit behind them. Which kinds are
+    shown is drawn, always alike: nobody chose them to make the base model look good or bad.
     """
-    short = sorted(questions, key=lambda question: len(question.messages[-1].content) + len(question.ideal))
-    usable = [question for question in short if question.ideal and len(question.messages) == 1]
+    usable = [question for question in questions if question.ideal and len(question.messages) == 1]
+    usable = [question for question in usable if size_of(question) <= SHORT]
     languages = sorted({question.language for question in usable})
+    kinds = sorted({kind_of(question) for question in usable})
+    Random(0).shuffle(kinds)
     chosen: list[Questioned] = []
-    while len(chosen) < count and languages:
+    for kind in kinds:
         language = languages[len(chosen) % len(languages)]
-        tasks = {question.task for question in chosen if question.language == language}
-        fresh = next((q for q in usable if q.language == language and q.task not in tasks), None)
-        if fresh is None:
-            languages.remove(language)
-            continue
-        chosen.append(fresh)
+        fitting = sorted(
+            (question for question in usable if kind_of(question) == kind and question.language == language),
+            key=size_of,
+        )
+        chosen += fitting[len(fitting) // 2 :][:1]
+        if len(chosen) == count:
+            break
     return [Example(one_line(question.messages[-1].content), one_line(question.ideal)) for question in chosen]
+
+
+def size_of(question: Questioned) -> int:
+    """Characters of a worked example."""
+    return len(question.messages[-1].content) + len(question.ideal)
+
+
+def kind_of(question: Questioned) -> str:
+    """The family of a task: sums of two and of three digits are one."""
+    return question.task.partition("-")[0]
 
 
 def responder(folder: Path, examples: Sequence[Example], slots: int = 64, calculator: bool = True) -> Speaker:
