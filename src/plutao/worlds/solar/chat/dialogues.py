@@ -47,10 +47,14 @@ def dialogues(count: int, seed: int) -> Iterator[Dialogue]:
 
 def conversation(talker: Talker) -> tuple[str, list[Exchange]]:
     """The kind and the exchanges of one dialogue: most have one, some go on."""
-    kind = talker.random.choices(list(KINDS), [weight for _, weight in KINDS.values()])[0]
+    kind = any_kind(talker)
     if kind == "fact" and talker.chance(WITH_FOLLOW_UPS):
         return "follow-up", talk(talker)
     return kind, [fresh(talker, kind)]
+
+
+def any_kind(talker: Talker) -> str:
+    return talker.random.choices(list(KINDS), [weight for _, weight in KINDS.values()])[0]
 
 
 def fresh(talker: Talker, kind: str) -> Exchange:
@@ -76,10 +80,8 @@ def talk(talker: Talker) -> list[Exchange]:
         elif talker.chance(0.12):
             return [*exchanges, limits.manners(talker, talker.pick(("thanks", "bye")))]
         else:
-            exchanges.append(
-                fresh(talker, talker.random.choices(list(KINDS), [weight for _, weight in KINDS.values()])[0])
-            )
-            exchanges[-1] = exchanges[-1] if not exchanges[-1].system else facts.any_fact(talker)
+            exchange = fresh(talker, any_kind(talker))
+            exchanges.append(fresh(talker, "fact") if exchange.system else exchange)
     return exchanges
 
 

@@ -7,7 +7,7 @@ from typing import Literal
 from plutao.text.chat import Message, Messages
 from plutao.worlds.contract import Question
 from plutao.worlds.solar.chat import facts, limits, sentences, sums
-from plutao.worlds.solar.chat.dialogues import KINDS, conversation, earlier
+from plutao.worlds.solar.chat.dialogues import KINDS, any_kind, conversation, earlier
 from plutao.worlds.solar.chat.talker import Exchange, Talker, exam_phrasings, reserved
 from plutao.worlds.solar.language import LANGUAGES
 
@@ -35,7 +35,7 @@ def questions(split: Split, count: int | None = None, seed: int = 1) -> list[Que
 
 def drawn_for_validation(talker: Talker) -> Exchange:
     while True:
-        kind = talker.random.choices(list(KINDS), [weight for _, weight in KINDS.values()])[0]
+        kind = any_kind(talker)
         exchange = KINDS[kind][0](talker)
         if kind != "manners" and reserved(exchange.ask):
             return exchange
