@@ -187,6 +187,14 @@ def test_what_cannot_be_answered_is_said(chat: Chat) -> None:
         list(chat.stream(QUESTIONS[0], Sampling(n=2)))
 
 
+def test_others_on_the_same_engine_get_what_is_theirs(chat: Chat) -> None:
+    """A program that steps the engine itself and a chat can share it."""
+    number = chat.engine.submit("Oi", Sampling(max_tokens=3, seed=1, end_tokens=()))
+    chat.answer([QUESTIONS[1]], GREEDY)
+    pieces = [piece for piece in chat.engine.step() if piece.request == number]
+    assert pieces[-1].completion is not None and len(pieces[-1].completion.tokens) == 3
+
+
 def test_a_closed_stream_frees_its_slot(chat: Chat) -> None:
     stream = chat.stream(QUESTIONS[0], GREEDY)
     next(stream)

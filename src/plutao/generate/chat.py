@@ -141,7 +141,7 @@ class Chat:
         finally:
             for number in pending:
                 self.engine.abort(number)
-            self.engine._undelivered += others
+            self.engine.keep(others)
         return [[of_one[index] for index in range(sampling.n)] for of_one in replies]
 
     def stream(self, messages: Messages, sampling: Sampling | None = None) -> Iterator[ChatPiece]:
@@ -176,7 +176,7 @@ class Chat:
         """(the conversation as the model reads it, messages left out at its beginning to make it fit).
 
         System prompt and last message are always read. What is dropped leaves room for an answer of `max_tokens`, but at
-        most half of the context.
+        most a quarter of the context.
 
         Raises:
             UserError: system prompt and last message alone are longer than the context.
@@ -184,7 +184,7 @@ class Chat:
         if not messages or messages[-1].role == "assistant":
             raise UserError("A conversation to be answered ends with a message that waits for an answer.")
         context = self.engine.context
-        room = context - min(max_tokens, context // 2)
+        room = context - min(max_tokens, context // 4)
         system = messages[:1] if messages[0].role == "system" else ()
         rest = messages[len(system) :]
         begin = 0

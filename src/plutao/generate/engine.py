@@ -109,7 +109,7 @@ class Engine:
         finally:
             for number in ids:
                 self.abort(number)
-            self._undelivered += others
+            self.keep(others)
         return [answers[number] for number in ids]
 
     def stream(
@@ -127,7 +127,7 @@ class Engine:
                         others.append(piece)
         finally:
             self.abort(number)
-            self._undelivered += others
+            self.keep(others)
 
     def submit(
         self,
@@ -206,6 +206,10 @@ class Engine:
         if not self._active and not self._queue:
             self._cache.release()
         return pieces
+
+    def keep(self, pieces: Sequence[Piece]) -> None:
+        """Takes pieces back from one who stepped and whose they are not: the next step gives them again."""
+        self._undelivered += pieces
 
     def _decode(self) -> Float[Tensor, "R V"]:
         """The next logits of every active text."""
