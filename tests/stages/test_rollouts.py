@@ -192,7 +192,7 @@ def test_rewards_and_advantages_of_a_round_follow_by_hand(tokenizer: Tokenizer) 
         weight = toy.model.policy.blocks[0].feed_forward.down.weight
         weight += torch.randn(weight.shape)  # now the policy differs from the reference
     batch = next(toy.batches)
-    toy.batches.load_state_dict({"round": 0, "coefficient": 0.3, "history": [], "text": None})
+    toy.batches.load_state_dict({"round": 0, "coefficient": 0.3, "history": [], "text": None, "scale": [0, 0, 0]})
     prompts, replies = toy.batches.answers()
     scores = Letters()(prompts, replies)
     by_tokens = {

@@ -9,6 +9,7 @@ import torch
 
 from plutao.train.policy import (
     AdaptiveKL,
+    RunningScale,
     best_of,
     best_of_kl,
     clipped_surrogate,
@@ -104,6 +105,16 @@ def test_whitened_values_have_mean_0_and_deviation_1(draw: torch.Generator, mask
     kept = values[mask].numpy()
     np.testing.assert_allclose(white[mask].numpy(), (kept - kept.mean()) / kept.std(), rtol=1e-5)
     assert white[~mask].abs().sum() == 0
+
+
+def test_rewards_of_any_size_come_to_one_scale(draw: torch.Generator) -> None:
+    scale = RunningScale(normalise=True, clip=1.5)
+    rounds = [torch.randn(7, generator=draw) * 30 + 100 for _ in range(4)]
+    for number, scores in enumerate(rounds, start=1):
+        seen = torch.cat(rounds[:number]).double()
+        expected = ((scores.double() - seen.mean()) / seen.std(correction=0)).clamp(-1.5, 1.5).float()
+        torch.testing.assert_close(scale(scores), expected, atol=1e-4, rtol=1e-4)
+    assert RunningScale(normalise=False, clip=None)(rounds[0]) is rounds[0]
 
 
 def test_a_groups_advantages_are_its_standard_scores() -> None:

@@ -213,6 +213,10 @@ class RlSettings(TrainSettings):
     """Times that each batch of rollouts is learned from."""
     minibatches: int = Field(default=1, ge=1)
     """Steps into which a batch of rollouts is divided."""
+    normalise_reward: bool = False
+    """Rewards are brought to mean 0 and deviation 1 of all so far (Zheng et al. 2023)."""
+    reward_clip: float | None = Field(default=None, gt=0)
+    """Largest reward, either way, that is learned from; left out: no bound."""
     whiten: bool = True
     """Advantages are shifted and scaled to mean 0 and deviation 1 over the batch."""
     pretraining: float = Field(default=0.0, ge=0)

@@ -28,6 +28,7 @@ from plutao.train.loop import Ended
 from plutao.train.parallel import World
 from plutao.train.policy import (
     AdaptiveKL,
+    RunningScale,
     distinct_pairs,
     generalised_advantages,
     group_advantages,
@@ -155,6 +156,7 @@ class RolloutBatches(Iterator[Rollouts]):
         self.world, self.text, self.judge = world or World(), text, judge
         self.watched, self.progress = watched, progress or Silence()
         self.control = AdaptiveKL(settings.kl, settings.kl_target)
+        self.scale = RunningScale(settings.normalise_reward, settings.reward_clip)
         self.round = 0
         self.history: list[dict[str, float]] = []
         self.queue: list[Rollouts] = []
@@ -167,11 +169,13 @@ class RolloutBatches(Iterator[Rollouts]):
     def state_dict(self) -> dict[str, Any]:
         text = None if self.text is None else self.text.state_dict()
         state = {"round": self.round, "coefficient": self.control.coefficient, "history": list(self.history)}
-        return state | {"text": text}
+        scale = [self.scale.count, self.scale.mean, self.scale.squares]
+        return state | {"text": text, "scale": scale}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.round, self.control.coefficient = state["round"], state["coefficient"]
         self.history, self.queue = list(state["history"]), []
+        self.scale.count, self.scale.mean, self.scale.squares = state["scale"]
         if self.text is not None:
             self.text.load_state_dict(state["text"])
 
@@ -190,9 +194,11 @@ class RolloutBatches(Iterator[Rollouts]):
         self.chat.engine.refresh()
         prompts, replies = self.answers()
         writing = time.perf_counter() - started
-        scores = penalised(self.reward(prompts, replies), replies, self.settings.end_penalty).to(self.device.place)
+        with self.device.autocast():  # a reward model judges in the precision that it was trained in
+            scores = self.reward(prompts, replies)
+        scores = penalised(scores, replies, self.settings.end_penalty).to(self.device.place)
         written = collate(replies, self.chat.tokenizer.pad, self.device.place)
-        batches = self.learnable(written, scores, self.tell(replies, scores))
+        batches = self.learnable(written, self.scale(scores), self.tell(replies, scores))
         self.round += 1
         self.control.update(self.history[-1]["kl"])
         if self.judge is not None and (reason := self.judge(self.history)) is not None:

@@ -57,13 +57,15 @@ def try_speed(training: "Training", seconds: float, steps: int = 6) -> tuple[flo
     times = []
     training.steps, guard, training.guard = 10**9, training.guard, Guard()
     for _ in range(2 + steps):  # the first two compile and warm up
-        started = time.perf_counter()
-        _, tokens, _ = training.accumulate()
-        parallel.sum_gradients(training.parameters, training.world)
-        training.optimizer.step(0.0)
-        training.optimizer.zero_grad()
-        times.append(time.perf_counter() - started)
-        if len(times) > 2 and parallel.largest(sum(times), training.world, training.device.place) > seconds:
+        started, taken, tokens = time.perf_counter(), 0, 0
+        while not taken or not training.at_rest:  # a round of rollouts is several steps, of which the first takes long
+            tokens += training.accumulate()[1]
+            parallel.sum_gradients(training.parameters, training.world)
+            training.optimizer.step(0.0)
+            training.optimizer.zero_grad()
+            taken += 1
+        times.append((time.perf_counter() - started) / taken)
+        if len(times) > 2 and parallel.largest(taken * sum(times), training.world, training.device.place) > seconds:
             break
     training.model.load_state_dict(weights)
     training.batches.load_state_dict(batches)
@@ -71,7 +73,7 @@ def try_speed(training: "Training", seconds: float, steps: int = 6) -> tuple[flo
     training.optimizer = Optimizers(training.model, training.settings.optimizer, training.device.kind)
     training.guard, training.steps = guard, 0
     middle = sorted(times[2:])[len(times[2:]) // 2]
-    return parallel.largest(middle, training.world, training.device.place), tokens
+    return parallel.largest(middle, training.world, training.device.place), tokens // taken
 
 
 def replan(training: "Training", budget: Budget, looks_left: int) -> None:

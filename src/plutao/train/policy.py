@@ -119,6 +119,35 @@ def whiten(values: Float[Tensor, "B A"], mask: Bool[Tensor, "B A"]) -> Float[Ten
     return torch.where(mask, (values - kept.mean()) / deviation, 0.0)
 
 
+@dataclass
+class RunningScale:
+    """Mean and deviation of all rewards so far, to bring rewards of any size to mean 0 and deviation 1, and a bound
+    for what is left (Zheng et al. 2023, "Secrets of RLHF in Large Language Models", reward normalisation and clipping).
+    """
+
+    normalise: bool
+    clip: float | None
+    count: int = 0
+    mean: float = 0.0
+    squares: float = 0.0
+    """Sum of squared distances from the mean (Welford 1962)."""
+
+    def __call__(self, scores: Float[Tensor, " N"]) -> Float[Tensor, " N"]:
+        """The scores as they are learned from; they join the statistics first."""
+        if self.normalise:
+            self.add(scores)
+            scores = (scores - self.mean) / max(math.sqrt(self.squares / self.count), 1e-8)
+        return scores if self.clip is None else scores.clamp(-self.clip, self.clip)
+
+    def add(self, scores: Float[Tensor, " N"]) -> None:
+        count, mean = len(scores), float(scores.mean())
+        squares = float(((scores - mean) ** 2).sum())
+        total, apart = self.count + count, mean - self.mean
+        self.squares += squares + apart**2 * self.count * count / total
+        self.mean += apart * count / total
+        self.count = total
+
+
 def group_advantages(scores: Float[Tensor, "P G"]) -> Float[Tensor, "P G"]:
     """How much better each of a prompt's G answers is than they are on average, in standard deviations of the group
     (GRPO with outcome supervision: Shao et al. 2024, section 4.1.2).
