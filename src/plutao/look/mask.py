@@ -20,8 +20,8 @@ WORDS = {
     "en": {
         "title": "What row {row} of stage {stage} teaches",
         "note": "{learned} of {tokens} tokens are learned ({share}): those in ⟦ ⟧, which the model is corrected on; the others it "
-        "only reads. {texts}; {padding} of its {positions} positions are padding "
-        "(the book, section 3.2).",
+        "only reads. {texts}; padding fills {padding} of its {positions} "
+        "positions (the book, section 3.2).",
         "texts": "{count} texts share the row, and none sees another",
         "text": "One text has the row to itself",
         "is_learned": "learned",
@@ -32,8 +32,8 @@ WORDS = {
     "pt": {
         "title": "O que a linha {row} do estágio {stage} ensina",
         "note": "{learned} de {tokens} tokens são aprendidos ({share}): os que estão entre ⟦ ⟧, nos quais o modelo é corrigido; os "
-        "outros ele só lê. {texts}; {padding} das suas {positions} posições são preenchimento (o "
-        "livro, seção 3.2).",
+        "outros ele só lê. {texts}; o preenchimento ocupa {padding} das suas {positions} posições "
+        "(o livro, seção 3.2).",
         "texts": "{count} textos dividem a linha, e nenhum vê outro",
         "text": "Um só texto está na linha",
         "is_learned": "aprendido",

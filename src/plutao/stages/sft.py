@@ -105,7 +105,7 @@ def read(project: Project, tokenizer: Tokenizer, context: int) -> Conversations:
     recipe, settings = project.recipe, settings_of(project.recipe)
     made = Conversations()
     for place in places(settings.sources, project.root, FOLDER):
-        bad = BadRows(recipe.data.bad_rows)
+        bad = BadRows(recipe.data.bad_rows if place.path is not None else "skip")  # nobody can mend a world's rows
         found = conversations_of(place, recipe.seed, bad)
         aside = held_out(found, settings.validation, recipe.seed)
         cut: list[int] = []
