@@ -68,7 +68,7 @@ def test_an_order_becomes_the_row_that_stage_reward_reads(project: Path, model: 
     assert ranking.messages[0].content == "Qual é o maior planeta?" and ranking.labeller == "me"
     shown = [line.split("  ", 2)[2] for line in result.stdout.split("\n") if line.startswith("  1  ")]
     assert printable(ranking.completions[0]).split("\n")[0] == shown[0]
-    assert result.exit_code == 0 and "1 prompts" in result.stderr
+    assert result.exit_code == 0 and "ranked by me so far: 1" in result.stderr
 
 
 def test_it_goes_on_where_it_stopped(project: Path, model: Path) -> None:

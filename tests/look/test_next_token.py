@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from plutao.errors import UserError
 from plutao.generate.engine import Engine
 from plutao.generate.sampling import Sampling
-from plutao.look.next_token import next_tokens, positions, view, view_positions
+from plutao.look.next_token import next_in_answer, next_tokens, positions, view, view_positions
 from plutao.models.decoder import Decoder
 from plutao.models.presets import decoder_config
 from plutao.text.tokenizer import Tokenizer
@@ -107,3 +107,20 @@ def test_numbers_are_written_as_the_language_does(model: Decoder, tokenizer: Tok
 def test_a_language_that_is_not_spoken_is_refused(model: Decoder, tokenizer: Tokenizer) -> None:
     with pytest.raises(UserError, match="en and pt, not 'fr'"):
         view(next_tokens(model, tokenizer, TEXT), "fr")
+
+
+def test_why_a_token_of_an_answer_came(model: Decoder, tokenizer: Tokenizer) -> None:
+    """The table of a place in an answer is the model's own there; the token that came is marked, however improbable."""
+    tokens = [tokenizer.end_of_text, *tokenizer.encode("Pluto is a dwarf planet")]
+    place = len(tokens) - 2
+    seen = next_in_answer(model, tokenizer, tokens, place, since=1, top=3)
+    with torch.no_grad():
+        logs = model(torch.tensor([tokens[:place]]))[0, -1, : tokenizer.vocabulary_size].double().log_softmax(-1)
+    assert seen.text == tokenizer.decode(tokens[1:place])
+    assert [candidate.id for candidate in seen.candidates] == logs.topk(3).indices.tolist()
+    assert seen.came is not None and seen.came.id == tokens[place]
+    assert seen.came.log_probability == pytest.approx(float(logs[tokens[place]]), abs=1e-4)
+    shown = view(seen)
+    assert shown.marked is not None and shown.rows[shown.marked][1] == str(tokens[place])
+    total = sum(float(row[2].rstrip("%")) for row in shown.rows)
+    assert total == pytest.approx(100, abs=0.6), "the one that came is not counted twice"

@@ -1,4 +1,5 @@
-"""Labelling: people put a model's answers in order, or write what it should have answered (the book, section 3.3).
+"""Labelling: people put a model's answers in order, or write what it should have answered (the book, section 3.1,
+stages 2 and 3; Figures 81, 82, 84 and 85).
 
 A labeller sees K answers without knowing where they come from, in an order of their own. What they give lies on the disk
 before the next prompt is shown: orders in data/rankings/<labeller>.jsonl and written answers in

@@ -161,8 +161,9 @@ class Chat:
         while follow_up is not None:
             turn, before = Turn(self.tokenizer, follow_up), len(draft.added)
             for piece in self.engine.stream(draft.prompt + draft.tokens, follow_up):
-                if text := turn.add(piece.tokens):
-                    yield ChatPiece(text)
+                yield ChatPiece(
+                    turn.add(piece.tokens)
+                )  # empty while a call is written: whoever reads along may stop it
                 if piece.completion is not None:
                     follow_up, reason = self._take(draft, piece.completion, sampling)
             if text := turn.finish():
