@@ -22,7 +22,7 @@ from plutao.evaluate.responders import ChatResponder, Example, Speaker, responde
 from plutao.evaluate.winrate import Judge, games_from_scores, win_rates
 from plutao.files import read_json, write_json, write_text
 from plutao.generate.chat import Chat
-from plutao.models.reward import load_reward, score_answers
+from plutao.models.reward import answered, encode_answer, load_reward, score_answers
 from plutao.project import Project
 from plutao.text.chat import Messages
 from plutao.text.tokenizer import Tokenizer
@@ -191,11 +191,20 @@ def by_reward_model(folder: Path) -> Judge:
     model = load_reward(folder, tokenizer).eval()
 
     def judge(prompts: Sequence[Any], answers: Sequence[str]) -> list[float]:
-        # An empty answer is one too; the template holds it like any other.
-        scores: list[float] = score_answers(model, tokenizer, [prompt.messages for prompt in prompts], answers).tolist()
+        conversations = [prompt.messages for prompt in prompts]
+        context = model.decoder.config.context
+        read = [fitting(tokenizer, *pair, context) for pair in zip(conversations, answers, strict=True)]
+        scores: list[float] = score_answers(model, tokenizer, conversations, read).tolist()
         return scores
 
     return judge
+
+
+def fitting(tokenizer: Tokenizer, messages: Messages, answer: str, context: int) -> str:
+    """The answer, or as much of it as fits a reward model's context: what a model babbles may be longer read than written."""
+    while answer and len(encode_answer(tokenizer, answered(messages, answer))) > context:
+        answer = answer[: len(answer) * 3 // 4]
+    return answer
 
 
 def right(world_: World, questions: Sequence[Question], answers: Sequence[str]) -> dict[str, Any]:
