@@ -227,6 +227,32 @@ def test_rankings_that_teach_nothing_are_refused_in_a_sentence(tmp_path: Path) -
     assert "too few to learn from" in few
 
 
+def test_texts_too_long_are_cut_where_the_source_says_so(tmp_path: Path) -> None:
+    rows = ranked(24)
+    long = [
+        row
+        | {
+            "messages": [{"role": "user", "content": f"{'please ' * 90}{row['messages'][0]['content']}"}],
+            "completions": [f"{completion} {'white ' * 90}" for completion in row["completions"]],
+        }
+        for row in rows
+    ]
+    cut = '[[reward.sources]]\nname = "essays"\npath = "data/essays.jsonl"\ncut = true\n'
+    project = ranked_project(tmp_path / "project", more=cut, length="steps = 2")
+    (project.data / "rankings" / "ana.jsonl").unlink()
+    write(project.data / "essays.jsonl", long)
+    reward.run(project, World(), Silence())
+    card = read_card(project.stage_dir("reward"))
+    assert card["rankings"]["left_out"]["answers cut"] == 4 * card["rankings"]["elements"]
+    assert card["reward"]["demonstrations"] > 0 and abs(card["reward"]["offset"]) < 100
+    encoded = reward.encode(
+        sources.read_back(project.stage_dir("reward")), project.tokenizer(), 64, project.recipe, "reward"
+    )
+    read = project.tokenizer().decode(encoded.held_out[0][1].rows[0])
+    assert "number" in read.partition("assistant")[0]  # what was asked stands at the end
+    assert all(len(row) <= 64 for _, element in encoded.held_out for row in element.rows)
+
+
 def test_a_row_that_is_no_ranking_names_its_place_and_costs_nothing(tmp_path: Path) -> None:
     rows = ranked(12)
     rows[4] = rows[4] | {"completions": ["red"], "ranks": [1]}
@@ -258,7 +284,7 @@ def test_short_trainings_are_not_compiled_and_what_the_recipe_says_holds(
     trained: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     kept = sources.read_back(trained.stage_dir("reward"))
-    encoded = reward.encode(kept, trained.tokenizer(), 64)
+    encoded = reward.encode(kept, trained.tokenizer(), 64, trained.recipe, "reward")
     config = trained.model("sft").config
     compiling = Device("cpu", 0, "fp32", True, "a test")
     monkeypatch.setattr(

@@ -6,8 +6,8 @@ K answers give K(K − 1)/2 comparisons. Several texts share a row (`segments`),
 """
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from math import comb
 from typing import Any
@@ -25,6 +25,8 @@ from plutao.models.reward import reward_token
 from plutao.text.chat import END, Messages, encode, encode_for_learning
 from plutao.text.tokenizer import Tokenizer
 
+ENDING = 2
+"""Tokens that stand behind an answer: the end of its turn and the reward's."""
 ROW_STEP = 32
 """Rows are as long as their longest text needs, rounded up to a multiple of this."""
 
@@ -52,26 +54,60 @@ class LeftOut:
     """What could not be learned from, and why."""
 
     answers_too_long: int = 0
+    answers_cut: int = 0
     counts: Counter[str] = field(default_factory=Counter)
     """Whole rankings, by what is wrong."""
 
     def as_json(self) -> dict[str, int]:
-        return {"answers too long for the context": self.answers_too_long, **self.counts}
+        answers = {"answers too long for the context": self.answers_too_long, "answers cut": self.answers_cut}
+        return {name: count for name, count in answers.items() if count} | self.counts
 
 
 def encode_panels(
-    panels: Sequence[Panel], tokenizer: Tokenizer, context: int
+    panels: Sequence[Panel], tokenizer: Tokenizer, context: int, cut: Collection[str] = ()
 ) -> tuple[list[RankedAnswers | None], LeftOut]:
     """Each panel as an element, in order; None for those that teach nothing: only ties, or fewer than two answers that
     fit the context.
+
+    Args:
+        cut: sources whose texts are cut to fit the context.
     """
     left_out = LeftOut()
-    return [encode_panel(panel, tokenizer, context, left_out) for panel in panels], left_out
+    fitting = [shortened(panel, tokenizer, context, left_out) if panel.source in cut else panel for panel in panels]
+    return [encode_panel(panel, tokenizer, context, left_out) for panel in fitting], left_out
+
+
+def shortened(panel: Panel, tokenizer: Tokenizer, context: int, left_out: LeftOut) -> Panel:
+    """The panel with a prompt of at most half the context, which keeps its end, and answers that keep their beginning."""
+    *before, asks = panel.messages
+    over = len(encode(tokenizer, panel.messages, generation_prompt=True)) - context // 2
+    if over > 0:
+        most = max(len(tokenizer.encode(asks.content)) - over, 1)
+        asks = replace(asks, content=cut_text(tokenizer, asks.content, most, from_the_end=True))
+    messages = (*before, asks)
+    room = context - len(encode(tokenizer, messages, generation_prompt=True)) - ENDING
+    answers = []
+    for turns in panel.answers:
+        text = turns[-1].content
+        kept = cut_text(tokenizer, text, max(room, 1)) if len(turns) == 1 else text
+        left_out.answers_cut += kept != text
+        answers.append((*turns[:-1], replace(turns[-1], content=kept)))
+    return replace(panel, messages=messages, answers=tuple(answers))
+
+
+def cut_text(tokenizer: Tokenizer, text: str, most: int, from_the_end: bool = False) -> str:
+    """The beginning (or end) of a text that takes at most `most` tokens."""
+    ids = tokenizer.encode(text)
+    size = most
+    while len(tokenizer.encode(text)) > most:  # a cut text may take more tokens than it had before
+        text = tokenizer.decode(ids[-size:] if from_the_end else ids[:size]).strip("\ufffd")
+        size -= 1
+    return text
 
 
 def encode_panel(panel: Panel, tokenizer: Tokenizer, context: int, left_out: LeftOut) -> RankedAnswers | None:
     opening = len(encode(tokenizer, panel.messages, generation_prompt=True))
-    if opening + 2 >= context:
+    if opening + ENDING >= context:
         left_out.counts["prompt longer than the context"] += 1
         return None
     texts = [read_answer(tokenizer, panel.messages, turns, opening) for turns in panel.answers]

@@ -81,6 +81,8 @@ class ExampleSource(Settings):
     """Conversations from any table: what the user says, as "Traduza: {en}" where a row has a field en; needs `answer`."""
     answer: str | None = None
     """What the assistant answers to `prompt`, as "{pt}"."""
+    cut: bool = False
+    """Rankings whose texts are too long for the context: cut prompts to their end and answers to their beginning, or leave them out."""
 
     @model_validator(mode="after")
     def both_sides(self) -> Self:

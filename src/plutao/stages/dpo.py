@@ -138,7 +138,7 @@ def run(project: Project, world_: World, progress: Progress, minutes: float | No
     rankings = sources.collect(project, "dpo", world_, progress, minutes)
     tokenizer, model = project.tokenizer(), project.model("sft")
     config, context = model.config, row_length(recipe, model.config)
-    encoded = encode(rankings, tokenizer, context)
+    encoded = encode(rankings, tokenizer, context, recipe, "dpo")
     device = device_for(settings, encoded, config, minutes, world_)
     encoded = with_reference(project, model, encoded, context, device)
     batches = RankingBatches(

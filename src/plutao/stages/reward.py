@@ -93,16 +93,17 @@ class Encoded:
         return sum(len(row) for _, element in self.held_out for row in element.rows)
 
 
-def encode(rankings: Rankings, tokenizer: Tokenizer, context: int) -> Encoded:
+def encode(rankings: Rankings, tokenizer: Tokenizer, context: int, recipe: Recipe, stage: str) -> Encoded:
     """Raises UserError where nothing is left to learn from, or to measure with."""
+    cut = [source.name for source in sources.sources_of(recipe, stage) if source.cut]
     panels = gathered(rankings.train)
-    elements, left_out = encode_panels(panels, tokenizer, context)
+    elements, left_out = encode_panels(panels, tokenizer, context, cut)
     train: dict[str, list[RankedAnswers]] = {}
     for panel, element in zip(panels, elements, strict=True):
         if element is not None:
             train.setdefault(panel.source, []).append(element)
     refuse_nothing(list(train), left_out, context)
-    measured, without = encode_panels([panel_of(one) for one in rankings.held_out], tokenizer, context)
+    measured, without = encode_panels([panel_of(one) for one in rankings.held_out], tokenizer, context, cut)
     held_out = [(one, element) for one, element in zip(rankings.held_out, measured, strict=True) if element is not None]
     refuse_nothing(held_out, without, context)
     return Encoded(train, held_out, left_out)
@@ -202,7 +203,7 @@ def run(project: Project, world_: World, progress: Progress, minutes: float | No
     rankings = sources.collect(project, "reward", world_, progress, minutes)
     tokenizer, decoder = project.tokenizer(), project.model("sft")
     config, context = decoder.config, row_length(recipe, decoder.config)
-    encoded = encode(rankings, tokenizer, context)
+    encoded = encode(rankings, tokenizer, context, recipe, "reward")
     batches = RankingBatches(
         encoded.train,
         weights_of(recipe, "reward", encoded.train),
@@ -235,7 +236,7 @@ def run(project: Project, world_: World, progress: Progress, minutes: float | No
     model.to("cpu").eval()
     out = project.stage_dir("reward")
     with without_compiling(device):
-        count = centre(model, tokenizer, rankings)
+        count = centre(model, tokenizer, rankings, encoded)
         judged = judge_all(model, encoded.held_out)
     save_reward(model, out, Tokenizer.with_settings(tokenizer, chat_template=TEMPLATE))
     results = describe(config, device, trained, settings, recipe) | describe_rankings(rankings, encoded, batches)
@@ -283,17 +284,19 @@ def deviation(judged: Sequence[Judged]) -> float:
     return float(torch.stack(spread).mean().sqrt())
 
 
-def centre(model: RewardModel, tokenizer: Tokenizer, rankings: Rankings) -> int:
+def centre(model: RewardModel, tokenizer: Tokenizer, rankings: Rankings, encoded: Encoded) -> int:
     """Shifts the rewards so that demonstrations have 0 on average (Ouyang et al. 2022, section 3.5); returns how many.
 
     A demonstration is the ideal answer somebody wrote; where there is none, the answer ranked best.
     """
     everything = [*rankings.train, *rankings.held_out]
     some = everything[:: -(-len(everything) // DEMONSTRATIONS)]
-    rows = [
+    rows: list[Sequence[int]] = [
         encode_answer(tokenizer, (*one.ranking.messages, Message("assistant", best_of(one.ranking)))) for one in some
     ]
     rows = [row for row in rows if len(row) <= model.decoder.config.context]
+    if not rows:  # all of them too long: the best of those that were read
+        rows = [element.rows[element.pairs[0][0]] for _, element in encoded.held_out]
     model.centre(float(score_tokens(model, rows).mean()))
     return len(rows)
 
