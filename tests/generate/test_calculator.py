@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from plutao.generate.tools.calculator import MOST_CHARACTERS, Calculator, calculate
 from plutao.generate.tools.mathematics import CannotCompute
+from plutao.worlds import world
 
 # ---------------------------------------------------------------------------------------------------------------------
 # Against Python, on expressions that nobody thought of
@@ -237,3 +238,14 @@ def test_a_result_can_be_reckoned_with_again(expression: tuple[str, str]) -> Non
     except CannotCompute:
         return
     assert calculate(told) == told
+
+
+def test_the_worlds_dialogues_show_what_the_calculator_says() -> None:
+    """What an assistant learns to expect of the tool is what the tool gives it."""
+    called = 0
+    for dialogue in world("solar").dialogues(600, seed=8):
+        for place, message in enumerate(dialogue.messages):
+            for number, call in enumerate(message.tool_calls, 1):
+                called += 1
+                assert Calculator().run(call.arguments) == dialogue.messages[place + number].content, call
+    assert called > 30
