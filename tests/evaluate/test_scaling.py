@@ -12,7 +12,7 @@ from plutao.evaluate.scaling import Ladder, views
 from plutao.models.scaling import DEFAULT, Law
 from plutao.stages.ladder import Climb, climbs, parse_count
 
-LAW = Law(0.9, 12.0, 0.24, 160.0, 0.38, 5.0, "some trainings")
+LAW = Law(0.9, 12.0, 0.24, 160.0, 0.38, 5.0, 3e5, "some trainings")
 
 
 def card(preset: str, parameters: int, tokens: int, batch: int = 2048) -> dict[str, Any]:

@@ -8,7 +8,7 @@ import pytest
 from plutao.errors import UserError
 from plutao.models.scaling import Law, Rung, fit, useful_tokens
 
-TRUE = Law(E=0.9, A=12.0, alpha=0.24, B=160.0, beta=0.38, K=5.0)
+TRUE = Law(E=0.9, A=12.0, alpha=0.24, B=160.0, beta=0.38, K=5.0, D0=3e5)
 
 
 def trained(law: Law, sizes: list[float], lengths: list[float], batches: list[int], noise: float = 0.0) -> list[Rung]:
@@ -27,20 +27,20 @@ SIZES, LENGTHS = [1e6, 3e6, 7e6, 3e7], [2.5e5, 1e6, 4e6, 1.6e7]
 
 def test_known_constants_are_found_again() -> None:
     found = fit(trained(TRUE, SIZES, LENGTHS, [1024, 4096]))
-    for name in ("E", "A", "alpha", "B", "beta", "K"):
+    for name in ("E", "A", "alpha", "B", "beta", "K", "D0"):
         assert getattr(found, name) == pytest.approx(getattr(TRUE, name), rel=0.03), name
 
 
 def test_hoffmanns_own_law_is_found_again() -> None:
     """Hoffmann et al. 2022, equation 10: E = 1.69, A = 406.4, B = 410.7, α = 0.34, β = 0.28 (batches do not matter there)."""
     law = Law(1.69, 406.4, 0.34, 410.7, 0.28, K=1e9)
-    found = fit(trained(law, [7e7, 4e8, 2e9, 1e10], [1e9, 1e10, 1e11, 4e11], [0]), K=1e9)
+    found = fit(trained(law, [7e7, 4e8, 2e9, 1e10], [1e9, 1e10, 1e11, 4e11], [0]), K=1e9, D0=0.0)
     assert pytest.approx(1.69, rel=0.02) == found.E
     assert found.alpha == pytest.approx(0.34, rel=0.02) and found.beta == pytest.approx(0.28, rel=0.02)
 
 
 def test_noise_moves_the_predictions_little() -> None:
-    found = fit(trained(TRUE, SIZES, LENGTHS, [2048], noise=0.003), K=TRUE.K)
+    found = fit(trained(TRUE, SIZES, LENGTHS, [2048], noise=0.003), K=TRUE.K, D0=TRUE.D0)
     for size, length in ((5e6, 3e6), (1e7, 1e7), (3e7, 3e7)):
         assert found.loss(size, length, 2048) == pytest.approx(TRUE.loss(size, length, 2048), rel=0.02)
 
@@ -85,6 +85,6 @@ def test_the_best_size_follows_the_law() -> None:
     operations = best * tokens
 
     def at(size: float) -> float:
-        return TRUE.E + TRUE.A / size**TRUE.alpha + TRUE.B / (operations / size) ** TRUE.beta
+        return TRUE.E + TRUE.A / size**TRUE.alpha + TRUE.B / (TRUE.D0 + operations / size) ** TRUE.beta
 
     assert at(best) < min(at(best * 1.1), at(best / 1.1))

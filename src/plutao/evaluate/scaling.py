@@ -162,7 +162,7 @@ def store(ladder: Ladder, folder: Path, language: str = "en") -> Path:
 
 
 def formula(law: Law) -> str:
-    return f"L = {law.E:.3g} + {law.A:.3g} / N^{law.alpha:.3f} + {law.B:.3g} / D^{law.beta:.3f}"
+    return f"L = {law.E:.3g} + {law.A:.3g} / N^{law.alpha:.3f} + {law.B:.3g} / ({law.D0:.2g} + D)^{law.beta:.3f}"
 
 
 # ---------------------------------------------------------------------------------------------------------------------

@@ -1,6 +1,8 @@
 """The law of scaling: what loss a model of N parameters reaches after D tokens, and how the law is found from trainings.
 
-L(N, D) = E + A / N^α + B / D^β (Hoffmann et al. 2022, approach 3). Two things make D count for less than was read:
+L(N, D) = E + A / N^α + B / (D₀ + D)^β: Hoffmann et al. 2022, approach 3, and D₀. Their shortest trainings were of billions of
+tokens; in ours of minutes the loss falls slower at first than any power law of D says, as if D₀ tokens had gone before.
+Two things make D count for less than was read:
 
 - text read again: of a text of U tokens, D tokens are worth U + U·R*·(1 − exp(−(D/U − 1) / R*)), R* = 15.4
   (Muennighoff et al. 2023, equation 5), and parameters beyond what U can feed are discounted likewise;
@@ -13,6 +15,7 @@ Loss is in bits per byte of text, which compares between tokenizers.
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -30,7 +33,13 @@ BATCH_POWER = 0.47
 HUBER = 1e-3
 """Where Huber's loss turns from square to line, on log-loss (Hoffmann et al. 2022, appendix D.2)."""
 FEWEST = 6
-"""Trainings that a fit needs: one more than the law has constants."""
+"""Trainings that a fit of E, A, α, B and β needs."""
+ENOUGH = 10
+"""Trainings from which on D₀ is fitted too; fewer take it from the law that ships."""
+FLOOR = 0.6
+"""E is not below it: minutes show nothing of where loss ends. Hoffmann's 1.69 nats a token are about that in bits per byte."""
+STEEPEST = 0.8
+"""α and β are not above it: small ladders can feign what no large one has shown."""
 
 Array = npt.NDArray[np.float64]
 
@@ -60,19 +69,21 @@ class Law:
     beta: float
     K: float
     """The critical batch is K·D^0.47 tokens."""
+    D0: float = 0.0
+    """Tokens as if read before."""
     source: str = ""
     """Which trainings it comes from."""
 
     def loss(self, parameters: float, tokens: float, batch_tokens: float = 0.0, unique: float = math.inf) -> float:
         """Bits per byte that a model of `parameters` reaches after `tokens`, in steps of `batch_tokens`, read from `unique`."""
         useful = useful_tokens(tokens, batch_tokens, unique, self.K)
-        return float(
-            self.E + self.A / self.useful_parameters(parameters, unique) ** self.alpha + self.B / useful**self.beta
-        )
+        size = self.useful_parameters(parameters, unique)
+        return float(self.E + self.A / size**self.alpha + self.B / (self.D0 + useful) ** self.beta)
 
     def optimal_parameters(self, tokens: float) -> float:
-        """The N for which N·D operations reach the lowest loss when D is `tokens`: αA/N^α = βB/D^β."""
-        return float((self.alpha * self.A / (self.beta * self.B) * tokens**self.beta) ** (1 / self.alpha))
+        """The N for which N·D operations reach the lowest loss when D is `tokens`: where both terms gain alike."""
+        gain = self.beta * self.B * tokens / (self.D0 + tokens) ** (self.beta + 1)
+        return float((self.alpha * self.A / gain) ** (1 / self.alpha))
 
     def useful_parameters(self, parameters: float, unique: float) -> float:
         """`parameters`, those beyond what a text of `unique` tokens can feed discounted."""
@@ -99,24 +110,29 @@ def useful_tokens(tokens: float, batch_tokens: float, unique: float, K: float) -
 # Fitting
 
 
-def fit(rungs: Sequence[Rung], source: str = "", K: float | None = None) -> Law:
+def fit(rungs: Sequence[Rung], source: str = "", K: float | None = None, D0: float | None = None) -> Law:
     """The law of these trainings: Huber's loss on log-loss (Hoffmann et al. 2022, appendix D.2).
 
     Where the exponents are fixed the law is linear in E, A and B, so the best of a grid of exponents is found by least
     squares, and L-BFGS goes on from the best few.
 
     Args:
-        K: of the critical batch; None fits it too, which needs trainings of different batches.
+        K, D0: None fits them too, where the trainings are of different batches and as many as that takes.
 
     Raises:
         UserError: too few trainings, or all of one size or one length.
     """
     check(rungs)
-    batches = {rung.batch_tokens for rung in rungs}
-    if K is None and len(batches) == 1:
+    if K is None and len({rung.batch_tokens for rung in rungs}) == 1:
         K = DEFAULT.K
-    starts = starting_points(rungs, [K] if K is not None else np.geomspace(0.25, 64, 9).tolist())
-    laws = [polish(rungs, start, fixed_batch=K is not None) for start in starts]
+    if D0 is None and len(rungs) < ENOUGH:
+        D0 = DEFAULT.D0
+    starts = starting_points(
+        rungs,
+        np.geomspace(1, 64, 7).tolist() if K is None else [K],
+        [0.0, *np.geomspace(3e4, 3e6, 5).tolist()] if D0 is None else [D0],
+    )
+    laws = [*starts, *(polish(rungs, start, fixed_batch=K is not None, fixed_start=D0 is not None) for start in starts)]
     return replace(min(laws, key=lambda law: huber(rungs, law)), source=source)
 
 
@@ -125,28 +141,42 @@ def check(rungs: Sequence[Rung]) -> None:
     if len(rungs) < FEWEST or len(sizes) < 2 or len(lengths) < 2:
         raise UserError(
             f"The law of scaling can't be fitted to {len(rungs)} trainings of {len(sizes)} sizes and {len(lengths)} lengths: "
-            f"it takes {FEWEST} or more, of at least 2 sizes and 2 lengths (--sizes 1m,3m,7m --tokens 250k,500k,1m)."
+            f"it takes {FEWEST} or more, of at least 2 sizes and 2 lengths (--sizes 1m,3m,7m --tokens 250k,500k,1M)."
         )
 
 
-def starting_points(rungs: Sequence[Rung], batch_constants: Sequence[float], count: int = 4) -> list[Law]:
+def floor_of(rungs: Sequence[Rung]) -> float:
+    """The least that E may be: lower where the text is so plain that losses come near `FLOOR`."""
+    return min(FLOOR, 0.5 * min(rung.loss for rung in rungs))
+
+
+def starting_points(
+    rungs: Sequence[Rung], batch_constants: Sequence[float], starts: Sequence[float], count: int = 4
+) -> list[Law]:
     """The best few laws of a grid of exponents, by least squares on relative errors."""
-    losses = np.array([rung.loss for rung in rungs])
+    losses, floor = np.array([rung.loss for rung in rungs]), floor_of(rungs)
     sizes = np.array([rung.parameters for rung in rungs], dtype=float)
-    exponents = np.geomspace(0.06, 1.2, 20)
+    exponents = np.geomspace(0.06, STEEPEST, 16)
     found: list[tuple[float, Law]] = []
-    for K in batch_constants:
-        tokens = np.array([useful_tokens(r.tokens, r.batch_tokens, r.unique_tokens, K) for r in rungs])
-        for alpha in exponents:
-            for beta in exponents:
-                terms = np.stack([np.ones_like(losses), sizes**-alpha, tokens**-beta], axis=1)
-                constants = np.linalg.lstsq(terms / losses[:, None], np.ones_like(losses), rcond=None)[0]
-                constants = np.maximum(constants, [0.02, 1e-3, 1e-3])  # loss has a floor, and more never harms
-                E, A, B = constants.tolist()
-                law = Law(E, A, float(alpha), B, float(beta), K)
-                found.append((huber(rungs, law), law))
+    for K, D0 in product(batch_constants, starts):
+        tokens = D0 + np.array([useful_tokens(r.tokens, r.batch_tokens, r.unique_tokens, K) for r in rungs])
+        for alpha, beta in product(exponents, exponents):
+            terms = np.stack([np.ones_like(losses), sizes**-alpha, tokens**-beta], axis=1) / losses[:, None]
+            E, A, B = least_squares(terms, floor)
+            errors = np.log(np.maximum(terms @ np.array([E, A, B]), 1e-9))
+            distance = float(np.where(np.abs(errors) <= HUBER, 0.5 * errors**2, HUBER * np.abs(errors)).sum())
+            found.append((distance, Law(E, A, float(alpha), B, float(beta), K, D0)))
     found.sort(key=lambda pair: pair[0])
     return [law for _, law in found[:count]]
+
+
+def least_squares(terms: Array, floor: float) -> tuple[float, float, float]:
+    """E ≥ `floor`, A and B ≥ 0 for which E, A and B times the columns of `terms` come nearest to 1."""
+    E, A, B = np.linalg.lstsq(terms, np.ones(len(terms)), rcond=None)[0].tolist()
+    if floor > E:
+        E = floor
+        A, B = np.linalg.lstsq(terms[:, 1:], 1 - E * terms[:, 0], rcond=None)[0].tolist()
+    return E, max(A, 1e-3), max(B, 1e-3)  # more never harms
 
 
 def huber(rungs: Sequence[Rung], law: Law) -> float:
@@ -158,21 +188,35 @@ def huber(rungs: Sequence[Rung], law: Law) -> float:
 def predict(law: Law, rung: Rung) -> float:
     """As in the fit, where parameters are not discounted: the discount needs the law first."""
     useful = useful_tokens(rung.tokens, rung.batch_tokens, rung.unique_tokens, law.K)
-    return float(law.E + law.A / rung.parameters**law.alpha + law.B / useful**law.beta)
+    return float(law.E + law.A / rung.parameters**law.alpha + law.B / (law.D0 + useful) ** law.beta)
 
 
-def polish(rungs: Sequence[Rung], start: Law, fixed_batch: bool) -> Law:
-    """The nearest minimum of Huber's loss, by L-BFGS on the logarithms of the constants."""
+def polish(rungs: Sequence[Rung], start: Law, fixed_batch: bool, fixed_start: bool) -> Law:
+    """The nearest minimum of Huber's loss, by L-BFGS on the logarithms of the constants (of what E has above its floor)."""
     column = {name: tensor([getattr(rung, name) for rung in rungs]) for name in Rung.__dataclass_fields__}
     fresh = tensor([useful_tokens(rung.tokens, 0.0, rung.unique_tokens, 1.0) for rung in rungs])
-    logs = tensor([math.log(v) for v in (start.E, start.A, start.alpha, start.B, start.beta, start.K)])
-    logs.requires_grad_(True)
+    floor = floor_of(rungs)
+    logs = tensor(
+        [math.log(max(v, 1e-6)) for v in (start.E - floor, start.A, start.B, start.K, start.D0)]
+        + [logit(start.alpha / STEEPEST), logit(start.beta / STEEPEST)]
+    ).requires_grad_(True)
+
+    def constants() -> tuple[torch.Tensor, ...]:
+        E, A, B, K, D0 = logs[:5].exp()
+        alpha, beta = STEEPEST * logs[5:].sigmoid()
+        return (
+            floor + E,
+            A,
+            alpha,
+            B,
+            beta,
+            tensor([start.K])[0] if fixed_batch else K,
+            D0 if not fixed_start else start.D0 + 0 * D0,
+        )
 
     def distance() -> torch.Tensor:
-        E, A, alpha, B, beta, K = logs.exp()
-        useful = fresh / (
-            1 + column["batch_tokens"] / ((start.K if fixed_batch else K) * column["tokens"] ** BATCH_POWER)
-        )
+        E, A, alpha, B, beta, K, D0 = constants()
+        useful = D0 + fresh / (1 + column["batch_tokens"] / (K * column["tokens"] ** BATCH_POWER))
         predicted = E + A * column["parameters"] ** -alpha + B * useful**-beta
         return torch.nn.functional.huber_loss(predicted.log(), column["loss"].log(), reduction="sum", delta=HUBER) * 1e6
 
@@ -187,13 +231,18 @@ def polish(rungs: Sequence[Rung], start: Law, fixed_batch: bool) -> Law:
         return value
 
     optimizer.step(closure)  # type: ignore[no-untyped-call]
-    E, A, alpha, B, beta, K = logs.detach().exp().tolist()
-    return Law(E, A, alpha, B, beta, start.K if fixed_batch else K)
+    E, A, alpha, B, beta, K, D0 = (constant.item() for constant in constants())
+    return Law(E, A, alpha, B, beta, K, D0)
+
+
+def logit(share: float) -> float:
+    share = min(max(share, 1e-4), 1 - 1e-4)
+    return math.log(share / (1 - share))
 
 
 def tensor(values: Sequence[float]) -> torch.Tensor:
     return torch.tensor(values, dtype=torch.float64)
 
 
-DEFAULT = Law(E=0.7, A=30.0, alpha=0.3, B=100.0, beta=0.35, K=4.0, source="an estimate before any training")
+DEFAULT = Law(E=0.6, A=30.0, alpha=0.3, B=100.0, beta=0.35, K=20.0, D0=4e5, source="an estimate before any training")
 """What the dial uses where the project has no law of its own."""

@@ -14,6 +14,8 @@ from plutao.train.probe import Speed, estimate
 
 BATCHES = (4, 8, 16, 32, 64, 128, 256)
 """Rows a step that it picks from; fewer than 4 were not measured."""
+MANY_EPOCHS = 4.0
+"""Up to so many, text read again is nearly as good as fresh (Muennighoff et al. 2023); beyond, small models overfit last."""
 FEWEST_STEPS = 50
 """A training of fewer steps has no schedule to speak of."""
 PROBE_SHARE = 0.05
@@ -104,7 +106,22 @@ class Trial:
         return self.speeds.get(name) or estimate(self.shapes[name], known)
 
     def candidates(self) -> list[Candidate]:
-        given = replace(self.given, seconds=self.given.seconds - self.spent)
+        """All sizes; those are ruled out that are only preferred because so little text is left to learn from."""
+        table = self.table(self.given.unique)
+        plenty = best_of(self.table(math.inf))
+        if plenty is None:
+            return table
+        return [
+            replace(candidate, loss=None, obstacle="would learn this text by heart")
+            if candidate.parameters > plenty.parameters
+            and candidate.epochs > MANY_EPOCHS
+            and candidate.loss is not None
+            else candidate
+            for candidate in table
+        ]
+
+    def table(self, unique: float) -> list[Candidate]:
+        given = replace(self.given, seconds=self.given.seconds - self.spent, unique=unique)
         return [
             weigh(name, shape, self.speed(name), name in self.speeds, given, self.law)
             for name, shape in self.shapes.items()
