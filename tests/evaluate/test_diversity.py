@@ -1,13 +1,15 @@
 """Answers that vary are told from answers that do not, and entropy is that of the model's own distribution."""
 
 import math
+from collections.abc import Sequence
+from typing import Any
 
+import numpy as np
 import pytest
-import torch
 
-from plutao.evaluate.diversity import dice, distinct, measured, next_token_bits, self_similarity
+from plutao.evaluate.diversity import dice, distinct, diversity, measured, self_similarity
 from plutao.evaluate.responders import Said
-from plutao.models.decoder import Decoder, DecoderConfig
+from plutao.text.chat import Message, Messages
 
 
 def test_distinct_ngrams() -> None:
@@ -36,30 +38,30 @@ def test_an_assistant_that_always_says_the_same_varies_less() -> None:
     assert data["draws"] == 4 and data["distinct_2"]["n"] == 5
 
 
-def tiny() -> Decoder:
-    shape = {"layers": 1, "width": 32, "heads": 2, "kv_heads": 2, "head_width": 16, "hidden": 64}
-    model = Decoder(DecoderConfig(vocabulary=32, context=16, **shape))
-    model.initialise(3)
-    return model.eval()
+class Speaks:
+    """Draws from known probabilities, one token an answer."""
+
+    def __init__(self, probabilities: list[float]) -> None:
+        self.probabilities = probabilities
+
+    @property
+    def engine(self) -> Any:
+        raise NotImplementedError
+
+    def answer(self, conversations: Sequence[Messages], seed: int, temperature: float) -> list[str]:
+        raise NotImplementedError
+
+    def say(self, conversations: Sequence[Messages], seed: int, temperature: float, n: int = 1) -> list[list[Said]]:
+        random, p = np.random.default_rng(seed), self.probabilities
+        drawn = random.choice(len(p), size=(len(conversations), n), p=p)
+        return [[Said(f"word{token}", [math.log(p[token])]) for token in row] for row in drawn]
 
 
-def test_entropy_is_read_where_the_model_wrote() -> None:
-    model = tiny()
-    said = Said("", [1, 2, 3], [4, 5, 6, 7], [True, False, False, True])
-    bits, tokens = next_token_bits(model, [said])
-    with torch.inference_mode():
-        rows = model(torch.tensor([[1, 2, 3, 4, 5, 6]]))[0].softmax(-1).double()
-    expected = [-float((p * p.log()).sum()) / math.log(2) for p in (rows[2], rows[5])]
-    assert tokens == 2 and bits == pytest.approx(sum(expected), rel=1e-5)
-
-
-def test_answers_that_fill_the_context_are_read_from_their_end() -> None:
-    bits, tokens = next_token_bits(tiny(), [Said("", list(range(20)), [1, 2, 3], [True] * 3)])
-    assert tokens == 3 and 0 < bits <= 3 * 5.0001
-
-
-def test_a_model_without_preferences_has_the_most_entropy() -> None:
-    model = tiny()
-    torch.nn.init.zeros_(model.embedding.weight)
-    bits, tokens = next_token_bits(model, [Said("", [1], [2, 3], [True, True])])
-    assert bits / tokens == pytest.approx(5.0, abs=1e-4), "log2 of 32"
+def test_entropy_is_that_of_the_distribution_that_was_drawn_from() -> None:
+    p = [0.5, 0.25, 0.125, 0.125]
+    found = diversity(Speaks(p), [(Message("user", "?"),)] * 2000, draws=4)
+    assert found.entropy is not None and found.entropy.value == pytest.approx(1.75, abs=0.03)
+    assert found.entropy.low <= 1.75 <= found.entropy.high
+    certain = diversity(Speaks([1.0]), [(Message("user", "?"),)] * 5, draws=3)
+    assert certain.entropy is not None and certain.entropy.value == 0 and certain.self_similarity.value == 1
+    assert diversity(Speaks(p), [(Message("user", "?"),)] * 5, temperature=0.7).entropy is None, "drawn otherwise"

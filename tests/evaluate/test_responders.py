@@ -36,21 +36,23 @@ def test_the_base_model_reads_worked_examples_in_plain_text(engine: Engine) -> N
 
 def test_an_answer_ends_with_its_line_and_does_not_depend_on_the_others(engine: Engine) -> None:
     base = PromptedBase(engine, EXAMPLES, max_tokens=40)
-    together = base.say(ASK * 3, 5, 1.0)
+    together = [some[0] for some in base.say(ASK * 3, 5, 1.0)]
     assert len(together) == 6 and all("\n" not in said.text for said in together)
     alone = engine.complete([base.prompt(ASK[1])], Sampling(max_tokens=40, stop=("\n",), seed=5 * 1_000_003 + 1))
     assert together[1].text == alone[0][0].text.strip()
     assert len({said.text for said in together[0::2]}) > 1, "equal prompts draw from numbers of their own"
     assert base.answer(ASK, 5, 1.0) == [said.text for said in together[:2]]
-    said = together[0]
-    assert len(said.tokens) == len(said.written) and engine.tokenizer.decode(said.prompt[1:]) == base.prompt(ASK[0])
+    several = base.say(ASK, 5, 1.0, n=3)
+    assert [len(some) for some in several] == [3, 3] and several[1][0] == together[1]
+    assert all(log <= 0 for some in several for said in some for log in said.logprobs)
 
 
 def test_a_prompt_longer_than_the_context_keeps_the_question(engine: Engine) -> None:
     base = PromptedBase(engine, EXAMPLES * 6, max_tokens=8)
-    said = base.say(ASK[:1], 1, 0.0)[0]
-    assert len(said.prompt) <= 128
-    assert engine.tokenizer.decode(said.prompt).endswith("— What is the Sun?\n—")
+    whole = PromptedBase(engine, [], max_tokens=8)
+    assert len(engine.tokenizer.encode(base.prompt(ASK[0]))) > 128
+    assert base.answer(ASK[:1], 1, 0.0)
+    assert base.prompt(ASK[0]).endswith(whole.prompt(ASK[0]))
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@ variety is the task (the book, section 3.2, Figure 91; Kirk et al. 2024).
 
 Measured on several answers to the same prompt, so that different questions do not pass for variety:
 
-    entropy          bits of the next token's distribution at temperature 1, over the tokens the model wrote
+    entropy          bits per token, estimated without bias by the surprise of the tokens that were drawn at temperature 1
     distinct_1..3    different n-grams of words among all n-grams of a prompt's answers (Li et al. 2016)
     self_similarity  how much two answers to a prompt share: Dice's coefficient of their word bigrams, 1 where they are equal
     different        share of a prompt's answers that no earlier one equals
@@ -17,16 +17,10 @@ from itertools import combinations
 from statistics import fmean
 from typing import Any
 
-import torch
-from torch import Tensor
-
 from plutao.evaluate.exam import words
 from plutao.evaluate.intervals import bootstrap_ratio
 from plutao.evaluate.responders import Said, Speaker
-from plutao.models.decoder import Decoder
 from plutao.text.chat import Messages
-
-LOGITS_AT_ONCE = 1 << 23
 
 
 @dataclass(frozen=True)
@@ -69,10 +63,15 @@ def diversity(
 ) -> Diversity:
     """Draws several answers to each prompt and measures how they vary."""
     assert draws >= 2
-    rounds = [speaker.say(conversations, seed + 7919 * draw, temperature) for draw in range(draws)]
-    by_prompt = list(zip(*rounds, strict=True))
-    bits = [next_token_bits(speaker.engine.model, some) for some in by_prompt]
+    by_prompt = speaker.say(conversations, seed, temperature, draws)
+    bits = [surprise(some) for some in by_prompt] if temperature == 1 else []
     return measured([[said.text for said in some] for some in by_prompt], bits)
+
+
+def surprise(answers: Sequence[Said]) -> tuple[float, int]:
+    """(Σ −log2 p of the tokens that were drawn, tokens): its mean is the entropy where they were drawn as probable as they are."""
+    logs = [log for said in answers for log in said.logprobs]
+    return -sum(logs) / math.log(2), len(logs)
 
 
 def measured(answers: Sequence[Sequence[str]], bits: Sequence[tuple[float, int]] = ()) -> Diversity:
@@ -120,28 +119,3 @@ def ratio(pairs: Sequence[tuple[float, int]]) -> Mean:
     interval = bootstrap_ratio([tops[place] for place in kept], [bottoms[place] for place in kept], samples=1000)
     low, high = interval or (value, value)
     return Mean(value, low, high, len(pairs))
-
-
-@torch.inference_mode()
-def next_token_bits(model: Decoder, answers: Sequence[Said]) -> tuple[float, int]:
-    """(Σ entropy of the next token's distribution, tokens) over the tokens of some answers that the model wrote itself."""
-    bits, tokens = 0.0, 0
-    for said in answers:
-        places = [place for place, written in enumerate(said.written) if written]
-        read = [*said.prompt, *said.tokens[:-1]][-model.config.context :]
-        shift = len(read) - len(said.prompt) - len(said.tokens) + 1  # negative where the beginning was cut off
-        rows = [len(said.prompt) - 1 + place + shift for place in places]
-        rows = [row for row in rows if row >= 0]
-        if not rows:
-            continue
-        hidden = model.hidden(torch.tensor([read], device=model.embedding.weight.device))[0, rows]
-        at_once = max(1, LOGITS_AT_ONCE // model.config.vocabulary)
-        bits += sum(entropy_bits(model.logits(some)) for some in torch.split(hidden, at_once))
-        tokens += len(rows)
-    return bits, tokens
-
-
-def entropy_bits(logits: Tensor) -> float:
-    """Sum over rows of −Σ p log2 p."""
-    logs = logits.float().log_softmax(-1)
-    return float(torch.special.entr(logs.exp()).sum()) / math.log(2)

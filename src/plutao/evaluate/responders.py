@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from random import Random
-from typing import Any, Protocol
+from typing import Protocol
 
 from plutao.generate.chat import Chat, converses, load_chat
 from plutao.generate.engine import Engine, load_engine
@@ -34,23 +34,19 @@ class Responder(Protocol):
 
 @dataclass(frozen=True)
 class Said:
-    """An answer with the tokens that it was written in."""
+    """An answer, and how probable its tokens were to the model that wrote it."""
 
     text: str
-    prompt: list[int]
-    """The tokens the model read before its first word."""
-    tokens: list[int]
-    """What came after them, a tool's results included."""
-    written: list[bool]
-    """Which of these the model wrote itself."""
+    logprobs: list[float]
+    """Of every token that the model wrote, as it gave it (at temperature 1), in nats."""
 
 
 class Speaker(Responder, Protocol):
-    """A responder that also tells the tokens, and knows the engine that wrote them."""
+    """A responder that gives several answers to each conversation, and knows the engine that wrote them."""
 
     @property
     def engine(self) -> Engine: ...
-    def say(self, conversations: Sequence[Messages], seed: int, temperature: float) -> list[Said]: ...
+    def say(self, conversations: Sequence[Messages], seed: int, temperature: float, n: int = 1) -> list[list[Said]]: ...
 
 
 class ChatResponder:
@@ -63,13 +59,19 @@ class ChatResponder:
     def engine(self) -> Engine:
         return self.chat.engine
 
-    def say(self, conversations: Sequence[Messages], seed: int, temperature: float) -> list[Said]:
-        sampling = Sampling(temperature=temperature, max_tokens=self.max_tokens, seed=seed)
+    def say(self, conversations: Sequence[Messages], seed: int, temperature: float, n: int = 1) -> list[list[Said]]:
+        sampling = Sampling(temperature=temperature, max_tokens=self.max_tokens, seed=seed, n=n)
         replies = self.chat.answer(conversations, sampling)
-        return [Said(some[0].text.strip(), some[0].prompt, some[0].tokens, some[0].written) for some in replies]
+        return [
+            [
+                Said(reply.text.strip(), [p for p, own in zip(reply.logprobs, reply.written, strict=True) if own])
+                for reply in some
+            ]
+            for some in replies
+        ]
 
     def answer(self, conversations: Sequence[Messages], seed: int, temperature: float) -> list[str]:
-        return [said.text for said in self.say(conversations, seed, temperature)]
+        return [some[0].text for some in self.say(conversations, seed, temperature)]
 
 
 @dataclass(frozen=True)
@@ -94,28 +96,22 @@ class PromptedBase:
         ]
         return "\n".join([*shown, "".join(turns)]) + MARK.rstrip()
 
-    def say(self, conversations: Sequence[Messages], seed: int, temperature: float) -> list[Said]:
-        base = Sampling(temperature=temperature, max_tokens=self.max_tokens, stop=("\n",))
+    def say(self, conversations: Sequence[Messages], seed: int, temperature: float, n: int = 1) -> list[list[Said]]:
+        base = Sampling(temperature=temperature, max_tokens=self.max_tokens, stop=("\n",), n=n)
         numbers = [
             self.engine.submit(self.prompt(messages), replace(base, seed=seed_of(seed, place)), truncate_prompt=True)
             for place, messages in enumerate(conversations)
         ]
-        found: dict[int, Said] = {}
-        while len(found) < len(numbers):
+        found: dict[int, dict[int, Said]] = {number: {} for number in numbers}
+        while any(len(some) < n for some in found.values()):
             for piece in self.engine.step():
                 if piece.completion is not None:
-                    found[piece.request] = self._said(conversations[numbers.index(piece.request)], piece.completion)
-        return [found[number] for number in numbers]
-
-    def _said(self, messages: Messages, completion: Any) -> Said:
-        tokenizer = self.engine.tokenizer
-        prompt = [tokenizer.end_of_text, *tokenizer.encode(self.prompt(messages))]
-        return Said(
-            completion.text.strip(), prompt[completion.truncated :], completion.tokens, [True] * len(completion.tokens)
-        )
+                    said = Said(piece.completion.text.strip(), piece.completion.token_logprobs)
+                    found[piece.request][piece.answer] = said
+        return [[some[place] for place in range(n)] for some in found.values()]
 
     def answer(self, conversations: Sequence[Messages], seed: int, temperature: float) -> list[str]:
-        return [said.text for said in self.say(conversations, seed, temperature)]
+        return [some[0].text for some in self.say(conversations, seed, temperature)]
 
 
 def one_line(text: str) -> str:
