@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from plutao.errors import UserError
-from plutao.generate.sampling import RowSettings, Sampling, choose, generator, walk
+from plutao.generate import native
+from plutao.generate.sampling import RowSettings, Sampling, choose, generator, walk, walk_rows
 
 BOOK = torch.tensor([0.1, 0.3, 0.4, 0.2]).log()  # restaurante, banco, caixa, supermercado
 
@@ -73,10 +74,18 @@ def test_truncation_keeps_the_defined_set(sampling: Sampling, kept: set[int]) ->
         Sampling(top_p=0.95),
         Sampling(min_p=0.02, temperature=2.0),
         Sampling(top_k=2000),
+        Sampling(top_k=1),
+        Sampling(temperature=80.0),  # nearly flat: the walk goes far
+        Sampling(top_k=700, top_p=0.8, min_p=0.001),
         Sampling(temperature=0),
     ],
 )
-def test_sorting_only_the_most_probable_draws_what_sorting_all_draws(sampling: Sampling) -> None:
+@pytest.mark.parametrize("compiled", [True, False])
+def test_sorting_only_the_most_probable_draws_what_sorting_all_draws(
+    sampling: Sampling, compiled: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not compiled:
+        monkeypatch.setattr(native, "draw", lambda *columns: None)
     logits = torch.randn(5000, generator=torch.Generator().manual_seed(2)) * 2
     settings = RowSettings.of([sampling], 5000)
     for r in torch.rand(60, dtype=torch.float64, generator=torch.Generator().manual_seed(3)):
@@ -103,6 +112,17 @@ def naive(logits: torch.Tensor, sampling: Sampling, r: float) -> int:
         if walked > goal:
             return token
     return row[-1][1]
+
+
+def test_equals_are_drawn_in_the_order_of_their_numbers() -> None:
+    """Logits in few steps, as bf16 gives them: r picks the token that a stable sort of them all puts there."""
+    if native.load() is None:
+        pytest.skip("no C++ compiler on this machine")
+    logits = (torch.randn(40, 5000, generator=torch.Generator().manual_seed(5)) * 2).round() / 2
+    settings = RowSettings.of([Sampling()] * 40, 5000)
+    r = torch.rand(40, dtype=torch.float64, generator=torch.Generator().manual_seed(6))
+    sorted_whole = walk_rows(logits, settings, r, 5000).chosen
+    assert torch.equal(choose(logits, settings, r, None), sorted_whole)
 
 
 def test_repetition_penalty_shrinks_logits_of_tokens_seen() -> None:

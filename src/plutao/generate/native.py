@@ -1,6 +1,7 @@
-"""The decoder as one call per step: native.cpp, built once for this machine where a C++ compiler is found.
+"""The decoder as one call per step (native.cpp) and the draw as another (draw.cpp), built once for this machine where a
+C++ compiler is found.
 
-`PackedDecoder` computes the same with PyTorch's operations; it is what the engine uses where this can't be.
+`PackedDecoder` and `walk_rows` compute the same with PyTorch's operations; they serve where this can't be.
 """
 
 import ctypes
@@ -23,7 +24,7 @@ from plutao.generate.cache import SlotCache
 from plutao.generate.packed import FoldedBlock, fold_block, fold_norm
 from plutao.models.decoder import Block, Decoder, DecoderConfig
 
-SOURCE = Path(__file__).with_name("native.cpp")
+SOURCES = tuple(Path(__file__).with_name(name) for name in ("native.cpp", "draw.cpp"))
 FLAGS = ("-O3", "-march=native", "-std=c++17", "-fPIC", "-shared", "-fopenmp")
 LANES, PANEL = 16, 32
 """As in native.cpp."""
@@ -213,6 +214,27 @@ def side_by_side(gate_and_up: Tensor) -> Tensor:
     return halves.view(2, -1, LANES, *halves.shape[2:]).transpose(0, 1).reshape(-1, *halves.shape[2:])
 
 
+def draw(
+    probabilities: Float[Tensor, "R V"],
+    top_k: Int[Tensor, "R 1"],
+    top_p: Float[Tensor, "R 1"],
+    min_p: Float[Tensor, "R 1"],
+    r: Float[Tensor, " R"],
+) -> Int[Tensor, " R"] | None:
+    """The token that each row's number r picks on the walk along its sorted probabilities; None where this machine can't."""
+    library = load() if probabilities.device.type == "cpu" and probabilities.dtype == torch.float32 else None
+    if library is None:
+        return None
+    chosen = torch.empty(len(probabilities), dtype=torch.long)
+    columns = [probabilities, top_k.long(), top_p.float(), min_p.float(), r.double()]
+    columns = [column.contiguous() for column in columns]  # kept while their memory is read
+    numbers, *settings = (Pointer(column.data_ptr()) for column in columns)
+    rows, count = map(ctypes.c_int64, probabilities.shape)
+    threads = ctypes.c_int64(torch.get_num_threads())
+    library.draw(numbers, rows, count, *settings, Pointer(chosen.data_ptr()), threads)
+    return chosen
+
+
 def filled(count: int, multiple: int) -> int:
     return -(-count // multiple) * multiple
 
@@ -266,7 +288,7 @@ def build(compiler: str, library: Path) -> None:
     library.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=library.parent) as place:
         built = Path(place) / library.name
-        command = [compiler, *FLAGS, str(SOURCE), "-o", str(built)]
+        command = [compiler, *FLAGS, *map(str, SOURCES), "-o", str(built)]
         subprocess.run(command, check=True, capture_output=True, timeout=120)
         built.replace(library)
 
@@ -284,4 +306,5 @@ def key(compiler: str) -> str:
         lines = Path("/proc/cpuinfo").read_bytes().splitlines()
         processor = next((line for line in lines if line.startswith((b"flags", b"Features"))), b"")
     version = f"{compiler} {Path(compiler).stat().st_mtime} {FLAGS}".encode()
-    return hashlib.sha256(SOURCE.read_bytes() + version + processor).hexdigest()[:16]
+    sources = b"".join(source.read_bytes() for source in SOURCES)
+    return hashlib.sha256(sources + version + processor).hexdigest()[:16]

@@ -17,6 +17,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from plutao.errors import UserError
+from plutao.generate import native
 
 WINDOW = 128
 """Tokens sorted at first: in a trained model nearly every draw ends among them; the others are sorted when it does not."""
@@ -137,6 +138,9 @@ def choose(
         return logits.argmax(-1)
     scaled = logits / settings.temperature
     vocabulary = logits.shape[1]
+    drawn = native.draw(scaled.softmax(-1), settings.top_k, settings.top_p, settings.min_p, r)
+    if drawn is not None:
+        return torch.where(settings.takes_best, logits.argmax(-1), drawn)
     window = WINDOW if vocabulary > 2 * WINDOW else vocabulary
     steps = walk_rows(scaled, settings, r, window)
     chosen = steps.chosen
