@@ -18,9 +18,10 @@ from plutao.files import read_json, write_json
 from plutao.generate.chat import converses, load_chat
 from plutao.generate.sampling import Sampling
 from plutao.models.interop.huggingface import load_model
+from plutao.models.interop.proof import export_huggingface
 from plutao.project import Project, open_project
 from plutao.stages import base, sft, tokenizer
-from plutao.text.chat import Message
+from plutao.text.chat import TEMPLATE, Message
 from plutao.text.tokenizer import Tokenizer
 from plutao.train.parallel import World
 from plutao.train.progress import Silence
@@ -103,6 +104,7 @@ def test_it_learns_to_answer_and_to_end_its_turn(assistant: tuple[Project, dict[
     assert card["validation"]["loss"] < 0.7 < 3.0 < lines(project, "loss")[0]
     assert card["validation"]["low"] < card["validation"]["loss"] < card["validation"]["high"]
     assert card["validation"]["conversations"] == card["sources"]["pairs"]["validation"]
+    assert card["validation"]["by_source"]["pairs"]["loss"] == card["validation"]["loss"]
     reply = load_chat(folder).answer([(Message("user", "say pluto 5"),)], Sampling(temperature=0, max_tokens=8))[0][0]
     assert reply.finish_reason == "stop"
     before, after = lines(project, "samples")
@@ -122,6 +124,13 @@ def test_transformers_answers_and_stops_where_the_turn_ends(assistant: tuple[Pro
     assert written[-1] == end and len(written) < 12
     ours = load_chat(folder).answer([(Message("user", "say pluto 5"),)], Sampling(temperature=0, max_tokens=12))[0][0]
     assert ours.tokens == written
+
+
+def test_an_export_still_ends_its_turns(assistant: tuple[Project, dict[str, Any]], tmp_path: Path) -> None:
+    folder = assistant[0].stage_dir("sft")
+    export_huggingface(folder, tmp_path / "export", "bfloat16")
+    assert converses(tmp_path / "export")
+    assert read_json(tmp_path / "export" / "tokenizer_config.json")["chat_template"] == TEMPLATE
 
 
 class Killed(Exception):
@@ -213,6 +222,12 @@ def test_two_conversations_that_open_differently_are_the_least(root: Path) -> No
     write_pairs(root / "pairs.jsonl", 2)
     made = sft.read(project, project.tokenizer(), 48)
     assert len(made.train["pairs"]) == len(made.validation["pairs"]) == 1
+
+
+def test_a_few_own_demonstrations_are_learned_rather_than_kept_aside() -> None:
+    assert sft.threshold([0.3, 0.1, 0.6], 0.02) == 0.3  # nothing is below the share: the least lot's opening alone
+    assert sft.threshold([0.3, 0.01, 0.6], 0.02) == 0.02
+    assert sft.threshold([0.3, 0.3], 0.02) == 0.3  # one opening: nothing can be kept aside
 
 
 def test_it_depends_on_its_settings_its_conversations_and_its_base(root: Path) -> None:

@@ -1,12 +1,13 @@
 """Stage 2 · supervised fine-tuning: the base model learns to answer, from conversations people wrote (the book's section 3.2)."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -52,7 +53,8 @@ FOLDER = "conversations"  # below data/: what people of the project wrote
 VALIDATION_TOKENS = 32_768  # looked at on the way, about; the last measure sees all
 SAMPLES = 3  # held-out prompts that are answered on the way
 AT_ONCE = 2_000  # conversations encoded together
-EXAM_ANSWER = 96  # longest answer in an exam, in tokens
+EXAM_TOKENS = 40  # of an exam's answer, about
+Numbers = npt.NDArray[np.float64]
 
 
 def settings_of(recipe: Recipe) -> SftSettings:
@@ -104,27 +106,18 @@ def read(project: Project, tokenizer: Tokenizer, context: int) -> Conversations:
     """
     recipe, settings = project.recipe, settings_of(project.recipe)
     made = Conversations()
+    sources: list[tuple[Place, BadRows, list[Conversation]]] = []
     for place in places(settings.sources, project.root, FOLDER):
-        bad = BadRows(recipe.data.bad_rows if place.path is not None else "skip")  # nobody can mend a world's rows
-        found = conversations_of(place, recipe.seed, bad)
-        aside = held_out(found, settings.validation, recipe.seed)
-        cut: list[int] = []
-        sides: tuple[list[Encoded], list[Encoded]] = ([], [])
-        wholes = (
-            encoded
-            for start in range(0, len(found), AT_ONCE)
-            for encoded in encode_many_for_learning(tokenizer, [c.messages for c in found[start : start + AT_ONCE]])
-        )
-        for conversation, whole, kept in zip(found, wholes, aside, strict=True):
-            encoded = fit_or_refuse(tokenizer, conversation, whole, context, bad, cut)
-            if encoded is not None:
-                sides[kept].append(encoded)
-                made.held_out += [conversation] if kept else []
-        made.train[place.name], made.validation[place.name] = (ConversationStore(side) for side in sides)
-        made.card[place.name] = describe_source(place, found, made, bad, cut)
-        made.licenses[place.name] = ", ".join(made.card[place.name]["licenses"])
+        # Nobody can mend a world's rows.
+        bad = BadRows(recipe.data.bad_rows if place.path is not None else "skip")
+        sources.append((place, bad, conversations_of(place, recipe.seed, bad)))
+    lots = [[lot(conversation.messages, recipe.seed) for conversation in found] for _, _, found in sources]
+    below = threshold([each for of_one in lots for each in of_one], settings.validation)
+    for (place, bad, found), of_one in zip(sources, lots, strict=True):
+        encode_source(made, place, found, [each < below for each in of_one], tokenizer, context, bad)
     made.train = {name: store for name, store in made.train.items() if len(store)}
-    if not made.train or not made.held_out:
+    made.validation = {name: store for name, store in made.validation.items() if len(store)}
+    if not made.train or not made.validation:
         raise UserError(
             "There are too few conversations to learn from some and keep others aside: there must be at least two that open "
             "differently. Add some, or raise sft.validation."
@@ -132,11 +125,37 @@ def read(project: Project, tokenizer: Tokenizer, context: int) -> Conversations:
     return made
 
 
-def held_out(conversations: Sequence[Conversation], share: float, seed: int) -> list[bool]:
-    """Which conversations are kept aside: those whose opening has a lot below `share`, and of several openings at least one."""
-    lots = [lot(conversation.messages, seed) for conversation in conversations]
+def threshold(lots: Sequence[float], share: float) -> float:
+    """Conversations with lots below it are kept aside: about `share` of them, but those of one opening at least."""
     least = min(lots)
-    return [each < share or (each == least < max(lots)) for each in lots]
+    return share if least < share else min((each for each in lots if each > least), default=least)
+
+
+def encode_source(
+    made: Conversations,
+    place: Place,
+    found: Sequence[Conversation],
+    aside: Sequence[bool],
+    tokenizer: Tokenizer,
+    context: int,
+    bad: BadRows,
+) -> None:
+    """Encodes a source's conversations and adds them to what is made: to learn from, or kept aside."""
+    cut: list[int] = []
+    sides: tuple[list[Encoded], list[Encoded]] = ([], [])
+    wholes = (
+        encoded
+        for start in range(0, len(found), AT_ONCE)
+        for encoded in encode_many_for_learning(tokenizer, [c.messages for c in found[start : start + AT_ONCE]])
+    )
+    for conversation, whole, kept in zip(found, wholes, aside, strict=True):
+        encoded = fit_or_refuse(tokenizer, conversation, whole, context, bad, cut)
+        if encoded is not None:
+            sides[kept].append(encoded)
+            made.held_out += [conversation] if kept else []
+    made.train[place.name], made.validation[place.name] = (ConversationStore(side) for side in sides)
+    made.card[place.name] = describe_source(place, found, made, bad, cut)
+    made.licenses[place.name] = ", ".join(made.card[place.name]["licenses"])
 
 
 def fit_or_refuse(
@@ -225,9 +244,11 @@ def run(project: Project, world_: World, progress: Progress, minutes: float | No
     made = read(project, tokenizer, context)
     batches = batches_of(project, tokenizer, made, context, world_)
     device = devices.choose(settings.precision, settings.compile, world_.local_rank)
-    held = list(pack_all(made.validation, context, tokenizer.pad, settings.micro_batch or 4))
-    measured = sum(batch.tokens.numel() for batch in held)
-    length = budget(settings, batches.tokens_per_epoch, settings.batch * context, minutes, measured)
+    held = {
+        name: list(pack_all({name: store}, context, tokenizer.pad, settings.micro_batch or 4))
+        for name, store in made.validation.items()
+    }
+    length = budget(settings, batches.tokens_per_epoch, settings.batch * context, minutes, measuring(held, recipe))
     trained = train(
         project,
         "sft",
@@ -255,22 +276,34 @@ def run(project: Project, world_: World, progress: Progress, minutes: float | No
     write_card(out, "sft", inputs(project), results)
 
 
-def validation(held: Sequence[PackedBatch], device: Device) -> Evaluate:
-    """A quick measure for the way: the loss of the assistant's tokens in the first of the held-out rows."""
-    rows = held[: max(1, VALIDATION_TOKENS // held[0].tokens.numel())]
+def measuring(held: Mapping[str, Sequence[PackedBatch]], recipe: Recipe) -> int:
+    """Tokens that measuring reads at the end; those that an exam writes count six times, for writing takes so much longer."""
+    read = sum(batch.tokens.numel() for batches in held.values() for batch in batches)
+    questions = sum(len(world(name).questions("exam", None, recipe.seed)) for name in worlds_of(recipe))
+    return read + 6 * EXAM_TOKENS * questions
+
+
+def worlds_of(recipe: Recipe) -> list[str]:
+    """The worlds that the conversations are of."""
+    return sorted({source.world for source in settings_of(recipe).sources if source.world})
+
+
+def validation(held: Mapping[str, Sequence[PackedBatch]], device: Device) -> Evaluate:
+    """A quick measure for the way: the loss of the assistant's tokens in some held-out rows, spread over all sources."""
+    rows = [batch for batches in held.values() for batch in batches]
+    every = max(1, sum(batch.tokens.numel() for batch in rows) // VALIDATION_TOKENS)
+    some = rows[::every]
 
     def evaluate(model: nn.Module) -> dict[str, float]:
         with device.autocast():
-            losses, counts = answer_losses(model, rows)
+            losses, counts = answer_losses(model, some)
         return {"loss": float(losses.sum() / counts.sum())}
 
     return evaluate
 
 
 @torch.no_grad()
-def answer_losses(
-    model: nn.Module, batches: Sequence[PackedBatch]
-) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+def answer_losses(model: nn.Module, batches: Sequence[PackedBatch]) -> tuple[Numbers, Numbers]:
     """For each conversation, the nats that its learned tokens cost in all, and how many there are: two arrays (conversations,)."""
     assert isinstance(model, Decoder)
     place = model.embedding.weight.device
@@ -321,24 +354,29 @@ def in_turn(held: Sequence[Conversation]) -> list[Conversation]:
     return [column[place] for place in range(longest) for column in columns if place < len(column)]
 
 
-def measure(model: Decoder, tokenizer: Tokenizer, held: Sequence[PackedBatch], recipe: Recipe) -> dict[str, Any]:
-    """The loss of all held-out answers, and the exam of each world that the conversations are of."""
-    losses, counts = answer_losses(model, held)
-    value = float(losses.sum() / counts.sum())
+def measure(
+    model: Decoder, tokenizer: Tokenizer, held: Mapping[str, Sequence[PackedBatch]], recipe: Recipe
+) -> dict[str, Any]:
+    """The loss of all held-out answers, in all and by source, and the exam of each world that the conversations are of."""
+    by_source = {name: answer_losses(model, batches) for name, batches in held.items()}
+    losses, counts = (np.concatenate(parts) for parts in zip(*by_source.values(), strict=True))
     low, high = bootstrap_ratio(losses, counts) or (None, None)
-    results: dict[str, Any] = {
-        "validation": {
-            "loss": value,
-            "low": low,
-            "high": high,
-            "perplexity": float(np.exp(value)),
-            "tokens": int(counts.sum()),
-            "conversations": len(counts),
-        }
-    }
-    for name in sorted({source.world for source in settings_of(recipe).sources if source.world}):
+    value = loss_of(losses, counts)["loss"]
+    measured = loss_of(losses, counts) | {"low": low, "high": high, "perplexity": float(np.exp(value))}
+    measured["by_source"] = {name: loss_of(*of_one) for name, of_one in by_source.items()}
+    results: dict[str, Any] = {"validation": measured}
+    for name in worlds_of(recipe):
         chat = Chat(Engine(model, tokenizer, slots=64), (Calculator(),))
         questions = world(name).questions("exam", None, recipe.seed)
-        responder = ChatResponder(chat, EXAM_ANSWER)
-        results["exam"] = take_chat_exam(responder, world(name), questions, seed=recipe.seed).as_json()
+        exam = take_chat_exam(ChatResponder(chat), world(name), questions, seed=recipe.seed)
+        results["exam"] = exam.as_json()
     return results
+
+
+def loss_of(losses: Numbers, counts: Numbers) -> dict[str, Any]:
+    """Nats per learned token, and of how many."""
+    return {
+        "loss": float(losses.sum() / counts.sum()),
+        "tokens": int(counts.sum()),
+        "conversations": len(counts),
+    }
