@@ -1,6 +1,7 @@
 """The stages in order: text in, tokenizer, base model, report. What is done already is not done again."""
 
 import shlex
+import shutil
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -202,7 +203,19 @@ def is_there(project: Project, stage: Stage, note: Note) -> bool:
     if other := reuse_stage(project, stage, inputs):
         note(f"{NAMES[stage]}: taken over from {other}, whose settings and text are the same.")
         return True
+    begin(project.stage_dir(stage), inputs)
     return False
+
+
+def begin(folder: Path, inputs: str) -> None:
+    """Leaves what a training was begun from beside it. One begun from something else, such as fewer rankings of people's or
+    a model that was trained anew since, is not gone on with.
+    """
+    path = folder / "begun.json"
+    made_from = [read_json(file).get("inputs") for file in (path, folder / "stage.json") if file.is_file()]
+    if any(other != inputs for other in made_from):
+        shutil.rmtree(folder / "checkpoints", ignore_errors=True)
+    write_json(path, {"inputs": inputs})
 
 
 def finish(project: Project, stage: str | None, time_left: Allowance, note: Note) -> None:
