@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -21,6 +22,8 @@ from plutao.cli.terminal import printable
 from plutao.data.conversations import read_conversations
 from plutao.data.rankings import Ranking, read_rankings
 from plutao.errors import UserError
+from plutao.project import create
+from plutao.worlds import world
 
 
 @pytest.fixture(scope="module")
@@ -117,6 +120,24 @@ def test_an_earlier_prompt_comes_again_unannounced(project: Path, model: Path, m
     known = {frozenset(ranking.completions) for ranking in given(project)}
     assert all(frozenset(row["completions"]) in known for row in repeats)
     assert "me with their own earlier order" in result.stderr
+
+
+def test_prompts_come_from_the_world_that_the_model_learned_from(tmp_path: Path, model: Path) -> None:
+    """And a base model's answers, to prompts shown with examples, can be ranked as well."""
+    create(tmp_path / "demo", "sistema-solar")
+    run = tmp_path / "demo" / "runs" / "sistema-solar-1"
+    shutil.copytree(model, run / "base")
+    shutil.copy(tmp_path / "demo" / "plutao.toml", run / "recipe.toml")
+    (run / "run.json").write_text("{}")
+    for name in ("config.json", "generation_config.json"):
+        described = json.loads((run / "base" / name).read_text())
+        (run / "base" / name).write_text(json.dumps(described | {"eos_token_id": 0}))
+    arguments = ["label", str(tmp_path / "demo"), "--temperature", "2", "--max-tokens", "12"]
+    CliRunner().invoke(build(arguments), arguments, input="1 2 3 4\n1 2 3 4\n")
+    questions = {question.messages for question in world("solar").questions("train", 2000, 1)}
+    ranked = given(tmp_path / "demo")
+    assert len(ranked) == 2 and all(ranking.messages in questions for ranking in ranked)
+    assert {ranking.language for ranking in ranked} <= {"pt", "en"}
 
 
 def test_answers_that_are_all_alike_are_not_ranked(project: Path, model: Path) -> None:
@@ -245,6 +266,12 @@ def test_half_a_row_goes_and_a_whole_one_without_its_end_stays(tmp_path: Path) -
         file.write('{"d": "half')
     rows.append(path, {"e": 5})
     assert [list(row) for row in rows.read(path)] == [["a"], ["b"], ["c"], ["e"]]
+
+
+def test_a_folder_that_cannot_be_written_is_said(tmp_path: Path) -> None:
+    (tmp_path / "data").write_text("a file where a folder should be")
+    with pytest.raises(UserError, match=r"rows\.jsonl"):
+        rows.append(tmp_path / "data" / "rows.jsonl", {"a": 1})
 
 
 def test_both_languages_say_the_same_things() -> None:

@@ -1,14 +1,16 @@
 """Talking: answers, tool calls and their results, exact for learning, the same alone and in company, within the context."""
 
 import dataclasses
+import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from talker import said, sum_with_tool, talker
+from talker import said, save_talker, sum_with_tool, talker
 
 from plutao.errors import UserError
-from plutao.generate.chat import Chat, ChatPiece, Turn, derive
+from plutao.generate.chat import Chat, ChatPiece, Turn, derive, load_chat
 from plutao.generate.engine import Engine
 from plutao.generate.sampling import Sampling
 from plutao.generate.tools import Calculator
@@ -170,6 +172,26 @@ def test_the_oldest_turns_give_way_and_the_system_prompt_stays(chat: Chat) -> No
     assert long[dropped].role == "user"
     [[reply]] = chat.answer([(system, *long)], dataclasses.replace(GREEDY, max_tokens=40))
     assert reply.dropped == dropped and reply.prompt == tokens
+
+
+def test_a_result_that_does_not_fit_ends_the_reply() -> None:
+    """Nothing is written beyond the context: the reply ends with its call."""
+    chat = make_chat()
+    [[whole]] = chat.answer([QUESTIONS[1]], GREEDY)
+    chat.engine.context = len(whole.prompt) + whole.written.index(False) + 4
+    [[reply]] = chat.answer([QUESTIONS[1]], GREEDY)
+    assert reply.finish_reason == "length" and all(reply.written)
+    assert reply.messages == whole.messages[:1]
+
+
+def test_a_model_that_only_continues_texts_is_no_chat(tmp_path: Path) -> None:
+    save_talker(tmp_path)
+    assert load_chat(tmp_path).answer([QUESTIONS[0]], GREEDY)[0][0].text == "O maior planeta é Júpiter."
+    for name in ("config.json", "generation_config.json"):
+        described = json.loads((tmp_path / name).read_text())
+        (tmp_path / name).write_text(json.dumps(described | {"eos_token_id": 0}))
+    with pytest.raises(UserError, match="plutao complete"):
+        load_chat(tmp_path)
 
 
 def test_a_message_longer_than_the_context_is_refused(chat: Chat) -> None:
