@@ -21,7 +21,7 @@ from plutao.models.interop.huggingface import load_model
 from plutao.models.interop.proof import export_huggingface
 from plutao.project import Project, open_project
 from plutao.stages import base, sft, tokenizer
-from plutao.text.chat import TEMPLATE, Message
+from plutao.text.chat import TEMPLATE, Message, ToolCall
 from plutao.text.tokenizer import Tokenizer
 from plutao.train.parallel import World
 from plutao.train.progress import Silence
@@ -265,3 +265,10 @@ def test_any_row_of_training_can_be_looked_at(root: Path) -> None:
     assert "O que a linha 0 do estágio sft ensina" in page.read_text()
     assert "no rows with a mask" in refused("inspect", root, "--run", "r", "--stage", "rl", "--mask")
     assert "There is no run 'x'" in refused("inspect", root, "--run", "x", "--mask")
+
+
+def test_samples_show_the_calls_that_an_answer_makes() -> None:
+    call = ToolCall("calculator", {"expression": "1+1"})
+    messages = (Message("assistant", "", (call,)), Message("tool", "2"), Message("assistant", "É 2."))
+    assert sft.in_a_line(messages) == '{"name": "calculator", "arguments": {"expression": "1+1"}} → 2 É 2.'
+    assert sft.in_a_line(messages[2:]) == "É 2."

@@ -331,10 +331,20 @@ def sampler(recipe: Recipe, tokenizer: Tokenizer, held: Sequence[Conversation]) 
         assert isinstance(model, Decoder)
         replies = Chat(Engine(model, tokenizer), (Calculator(),)).answer(prompts, sampling)
         return [
-            {"prompt": prompt[-1].content, "text": some[0].text} for prompt, some in zip(prompts, replies, strict=True)
+            {"prompt": prompt[-1].content, "text": in_a_line(some[0].messages)}
+            for prompt, some in zip(prompts, replies, strict=True)
         ]
 
     return sample
+
+
+def in_a_line(messages: Messages) -> str:
+    """An answer with the calls that it made and what came back."""
+    said = []
+    for message in messages:
+        calls = " ".join(call.text() for call in message.tool_calls)
+        said.append(f"→ {message.content}" if message.role == "tool" else f"{message.content} {calls}".strip())
+    return " ".join(said)
 
 
 def asked(conversation: Conversation) -> Messages:
