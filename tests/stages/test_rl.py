@@ -260,6 +260,18 @@ def test_what_it_depends_on(tmp_path: Path) -> None:
     assert len(seen) == 4
 
 
+def test_another_reward_starts_anew(tmp_path: Path) -> None:
+    project = small_project(tmp_path / "p")
+    first = run(project)
+    longer = REWARDS.replace("end - len(answer) / 50", "len(answer) / 50")
+    (project.root / "rewards.py").write_text(longer, encoding="utf-8")
+    assert not is_complete(project.stage_dir("rl"), rl.inputs(project))
+    second = run(project)
+    assert second["inputs"] != first["inputs"]
+    assert second["reward_before"] != first["reward_before"]
+    assert [line["step"] for line in lines(project) if "reward" in line] == [1, 2, 3]
+
+
 def test_what_can_not_be_is_refused_at_once(tmp_path: Path) -> None:
     project = small_project(tmp_path / "p")
 

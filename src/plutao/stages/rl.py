@@ -5,6 +5,7 @@ objective is PPO's or GRPO's; the loop is that of every other stage.
 """
 
 import copy
+import shutil
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -179,11 +180,16 @@ def run(project: Project, world_: World, progress: Progress, minutes: float | No
 
 
 def measured_before(project: Project, ready: Ready, world_: World) -> Measured:
-    """The SFT model's answers to the held-out prompts, kept so that a resumed training need not write them again."""
+    """The SFT model's answers to the held-out prompts, kept so that a resumed training need not write them again.
+
+    A training that was begun with another reward, other prompts or another model is not gone on with.
+    """
     path, made_from = project.stage_dir("rl") / "before.json", inputs(project)
     kept = read_json(path) if path.is_file() else {}
     if kept.get("inputs") == made_from:
         return Measured(**kept["measured"])
+    if kept and world_.first:
+        shutil.rmtree(path.parent / "checkpoints", ignore_errors=True)
     n = BEST_OF[-1]
     before = measure(ready.chat, None, ready.prompts.measured, ready.reward, ready.settings, n)
     if world_.first:

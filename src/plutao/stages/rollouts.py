@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from plutao.data.pack import PretrainBatches
+from plutao.errors import UserError
 from plutao.generate.chat import Chat, Reply
 from plutao.generate.sampling import Sampling
 from plutao.models.decoder import Decoder
@@ -144,16 +145,27 @@ class RolloutBatches(Iterator[Rollouts]):
         watched: tuple[Prompt, str] | None = None,
         progress: Progress | None = None,
     ) -> None:
-        """Args:
-        chat: writes with `model.policy`; it is refreshed before each round.
-        reference: the model that training started from; it stays as it is.
-        settings: with `micro_batch` set; `batch` prompts a round, over all processes.
-        text: pretraining text to mix in, each batch of it for one batch of answers.
-        watched: a prompt and its answer before training, shown beside the answer of each round.
+        """Rollouts of `model.policy`.
+
+        Args:
+            chat: writes with `model.policy`; it is refreshed before each round.
+            reference: the model that training started from; it stays as it is.
+            settings: with `micro_batch` set; `batch` prompts a round, over all processes.
+            text: pretraining text to mix in, each batch of it for one batch of answers.
+            watched: a prompt and its answer before training, shown beside the answer of each round.
+
+        Raises:
+            UserError: the prompts of a round can't be shared evenly by the processes.
         """
+        self.world = world or World()
+        if settings.batch % self.world.size:
+            raise UserError(
+                f"{settings.batch} prompts a round can't be shared by {self.world.size} processes: make rl.batch a "
+                f"multiple of {self.world.size}."
+            )
         self.model, self.reference, self.chat = model, reference.eval(), chat
         self.prompts, self.reward, self.settings, self.device, self.seed = prompts, reward, settings, device, seed
-        self.world, self.text, self.judge = world or World(), text, judge
+        self.text, self.judge = text, judge
         self.watched, self.progress = watched, progress or Silence()
         self.control = AdaptiveKL(settings.kl, settings.kl_target)
         self.scale = RunningScale(settings.normalise_reward, settings.reward_clip)
@@ -283,7 +295,7 @@ class RolloutBatches(Iterator[Rollouts]):
         """The answers of each batch of an inner epoch, in a random order between them and sorted by length within."""
         generator = torch.Generator().manual_seed(random.Random(f"{self.seed}/{self.round}/{epoch}").getrandbits(62))
         order = torch.randperm(len(written.tokens), generator=generator).to(self.device.place)
-        return [by_length(written.lengths, rows) for rows in order.chunk(self.settings.minibatches)]
+        return [by_length(written.lengths, rows) for rows in torch.tensor_split(order, self.settings.minibatches)]
 
     def with_text(self, batch: Rollouts) -> Rollouts:
         return batch if self.text is None else replace(batch, pretraining=next(self.text))
