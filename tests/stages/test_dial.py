@@ -105,10 +105,14 @@ def test_trying_speeds_takes_a_small_share_of_the_time(monkeypatch: pytest.Monke
         assert trial.spent <= max(0.06 * 60 * minutes, 15)
 
 
-def test_too_short_a_time_is_said() -> None:
+def test_too_short_a_time_trains_the_smallest_and_says_so() -> None:
     trial = Trial(SHAPES, Given(2, 256, BATCHES, read=10**6), DEFAULT, machine(2e10))
     trial.run()
-    with pytest.raises(UserError, match=r"too short.*plutao-1m is too slow.*--time"):
+    choice = conclude(RECIPE, trial, 2 / 60)
+    assert choice.preset == "plutao-1m" and choice.batch == 4
+    assert choice.reasons == ["2 s are short: plutao-1m is too slow for the time, and is trained as far as it goes."]
+    trial.given = replace(trial.given, memory=1e6)
+    with pytest.raises(UserError, match=r"Not even plutao-1m.*GB of memory.*model\.context"):
         conclude(RECIPE, trial, 2 / 60)
 
 

@@ -41,6 +41,8 @@ class Candidate:
     loss: float | None
     """Predicted bits per byte; None where it does not fit into memory or into the time."""
     obstacle: str = ""
+    too_large: bool = False
+    """For the memory."""
 
 
 @dataclass(frozen=True)
@@ -148,7 +150,7 @@ def weigh(name: str, shape: DecoderConfig, speed: Speed, measured: bool, given: 
     options = [at(batch) for batch in given.batches]
     best = min(options, key=lambda option: math.inf if option.loss is None else option.loss)
     if needed > given.memory:
-        return replace(best, loss=None, obstacle=f"needs {needed / 1e9:.1f} GB of memory")
+        return replace(best, loss=None, obstacle=f"needs {needed / 1e9:.1f} GB of memory", too_large=True)
     return best
 
 

@@ -214,24 +214,21 @@ def tried_speed(
 
 
 def conclude(recipe: Recipe, tried: Trial, minutes: float) -> Choice:
-    """The best candidate as a choice with its reasons; a shape that is the only one is kept whatever it comes to.
+    """The best candidate as a choice with its reasons; where none has time enough the smallest is trained all the same.
 
     Raises:
-        UserError: no candidate fits.
+        UserError: not even the smallest fits into the memory.
     """
     table = tried.candidates()
     best = best_of(table)
-    if best is None and len(table) == 1:
-        only = table[0]
-        reasons = [f"{only.preset} is kept, though it {only.obstacle}."]
-        return Choice(recipe, only.preset, recipe.base.batch, minutes, table, reasons, tried.law, tried.spent)
     if best is None:
-        raise UserError(
-            f"{clock(60 * minutes)} are too short to train anything here: even {table[0].preset} {table[0].obstacle}. "
-            "Give --time more, or hold less text back to measure with (data.validation)."
-        )
+        best = table[0]
+        if best.too_large:
+            raise UserError(f"Not even {best.preset} can be trained here: it {best.obstacle}. Lower model.context.")
+        reasons = [f"{clock(60 * minutes)} are short: {best.preset} {best.obstacle}, and is trained as far as it goes."]
+    else:
+        reasons = explain(best, table, tried, minutes)
     changed = with_choice(recipe, best.preset, best.batch)
-    reasons = explain(best, table, tried, minutes)
     return Choice(changed, best.preset, best.batch, minutes, table, reasons, tried.law, tried.spent)
 
 
