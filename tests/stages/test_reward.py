@@ -257,7 +257,9 @@ def test_a_row_that_is_no_ranking_names_its_place_and_costs_nothing(tmp_path: Pa
     rows = ranked(12)
     rows[4] = rows[4] | {"completions": ["red"], "ranks": [1]}
     project = changed(tmp_path / "project", rows)
-    said = refused(project)
+    with pytest.raises(UserError, match="row 5"):  # before anything long begins …
+        reward.check(project.recipe, project.root)
+    said = refused(project)  # … and when the stage itself reads it
     assert "ana.jsonl, row 5" in said and "has 1 answer" in said and 'bad_rows = "skip"' in said
     skipping = open_project(project.root, ("data.bad_rows=skip",), "ranked-1")
     reward.run(open_project(project.root, ("data.bad_rows=skip", "reward.steps=2"), "ranked-1"), World(), Silence())

@@ -13,6 +13,7 @@ import time
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
 
@@ -41,6 +42,8 @@ FOLDER = "rankings"
 """Below data/: people's own rankings."""
 WORLD_COUNT = 2_000
 """Questions of a world that are answered and ranked where the recipe does not say how many."""
+CHECKED = 50_000
+"""Rankings of a source, at most, that are read to see whether they fit before the stages ahead are trained."""
 ANSWER_TOKENS = 128
 """Of an answer that the SFT model writes, at most."""
 AT_ONCE = 64
@@ -81,8 +84,21 @@ def sources_of(recipe: Recipe, stage: str) -> tuple[ExampleSource, ...]:
 
 
 def check(recipe: Recipe, stage: str, root: Path | None) -> None:
-    """Refuses sources that can't be learned from before anything long begins; raises UserError as `check_sources`."""
-    check_sources(recipe, stage, sources_of(recipe, stage), root, FOLDER)
+    """Refuses sources that can't be learned from before anything long begins; with the project's folder their rows too.
+
+    Raises:
+        UserError: as `check_sources`, or a row that does not fit, where bad rows are refused.
+    """
+    some = sources_of(recipe, stage)
+    check_sources(recipe, stage, some, root, FOLDER)
+    for place in places(some, root, FOLDER) if root is not None else ():
+        if place.path is not None:
+            rows = read_rankings(place.path, place, BadRows(recipe.data.bad_rows))
+            if next(rows, None) is None:
+                raise UserError(f"{place.path} has no ranking: add some, or take it out of [[{stage}.sources]].")
+            count = place.source.count if place.source is not None else None
+            for _ in islice(rows, min(count or CHECKED, CHECKED)):
+                pass
 
 
 def inputs(project: Project, stage: str) -> str:
