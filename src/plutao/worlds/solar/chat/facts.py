@@ -24,23 +24,22 @@ NONE = {
     "en": ("none", "no moons", "no moon", "no legs", "not have any"),
 }
 NUMBERS = ("diameter", "distance", "moondistance", "year", "moonyear", "day", "temperature", "discovered", "launched")
-OFTEN = {"place": 3} | dict.fromkeys(
-    (
-        "capital",
-        "opposite",
-        "agency",
-        "discoverer",
-        "continent",
-        "class",
-        "record",
-        "target",
-        "next",
-        "country",
-        "moonof",
-    ),
-    2,
-)  # in the deck: relations whose questions are the hardest to tell from one another
-MEASURED_OFTEN = ("size",) * 7 + ("far",) * 6 + ("hot",) * 3 + ("long",) * 3 + ("old",)
+# How many times a relation's facts are in the deck: those whose questions are the hardest to tell from one another.
+TWICE = (
+    "capital",
+    "agency",
+    "discoverer",
+    "continent",
+    "class",
+    "record",
+    "target",
+    "next",
+    "country",
+    "moonof",
+    "kind",
+)
+OFTEN = dict.fromkeys(TWICE, 2) | {"place": 3, "opposite": 3}
+MEASURED_OFTEN = ("size",) * 7 + ("far",) * 8 + ("hot",) * 2 + ("long",) * 2 + ("old",)
 FRONTED = 0.08  # the share of questions that name the subject first: "Mars: how long is its day?"
 CLEARLY = {"size": 1.5, "far": 1.3}  # in the exam the larger is larger by so much
 

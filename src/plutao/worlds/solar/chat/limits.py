@@ -31,7 +31,7 @@ ASKED = {
     "animal": ("class", "home", "sound", "legs"),
     "word": ("opposite",),
 }
-SORTS = ("country", "country", "world", "world", "world", "mission", "animal", "word")
+SORTS = ("country", "country", "world", "world", "world", "mission", "animal", "word", "word")
 INVENTED = 0.6  # the share of unknown names that are made of syllables; the others are real
 WORDS_OF = {"pt": ("preguiçosos", "ruins", "chatos", "gananciosos"), "en": ()}
 YEARS = tuple(range(2030, 2200))

@@ -8,6 +8,7 @@ from plutao.worlds.solar.chat.talker import Exchange, Talker, exam_phrasings, he
 
 SIGNS = {"plus": "+", "minus": "-", "times": "*", "divided": "/"}
 LONGEST = 5  # digits
+LENGTHS = (1, 2, 2, 3, 3, 4, 4, 4, 5, 5, 5, 5)  # long numbers are the hardest to copy
 MOST_DECIMALS = 3
 
 
@@ -15,7 +16,7 @@ def sum_exchange(talker: Talker, digits: int | None = None) -> Exchange:
     """A sum of numbers of up to `digits` digits (drawn where it is not said), never one that is kept for the exam, or always."""
     while True:
         operation = talker.pick(tuple(SIGNS))
-        length = digits or 1 + int(talker.draw() * LONGEST)
+        length = digits or talker.pick(LENGTHS)
         i, j = operands(talker, operation, length)
         if kept(i, j, SIGNS[operation]) == talker.exam:
             return written(talker, operation, i, j)
