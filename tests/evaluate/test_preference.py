@@ -2,6 +2,7 @@
 
 import math
 import random
+from dataclasses import replace
 
 import pytest
 
@@ -10,6 +11,7 @@ from plutao.evaluate.preference import (
     accuracy,
     agreement,
     by_distance,
+    by_source,
     calibration,
     comparisons,
     length_bias,
@@ -58,6 +60,14 @@ def test_neighbours_are_told_apart_from_far_ranks() -> None:
     found = by_distance([judged([2, 3, 1], (1, 2, 3)), judged([2, 3, 1], (1, 2, 3))])
     assert {distance: share.value for distance, share in found.items()} == {"1": 0.5, "2": 1.0}
     assert [c.distance for c in comparisons(judged([1, 2, 3], (1, 1, 4)))] == [3, 3]
+
+
+def test_sources_are_told_apart() -> None:
+    good = replace(judged([2, 1], (1, 2), lengths=[3, 9]), source="debates")
+    bad = replace(judged([1, 2], (1, 2), lengths=[9, 3]), source="essays")
+    found = by_source([good, good, bad])
+    assert [found[name]["pair_accuracy"]["value"] for name in ("debates", "essays")] == [1.0, 0.0]
+    assert [found[name]["longer"]["value"] for name in ("debates", "essays")] == [0.0, 1.0]
 
 
 def test_agreement_needs_two_labellers_and_counts_ties_half() -> None:

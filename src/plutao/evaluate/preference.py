@@ -34,6 +34,7 @@ class Judged:
     labels: tuple[tuple[int, ...], ...]
     """Each labeller's ranks, 1 the best."""
     labellers: tuple[str | None, ...]
+    source: str = ""
 
 
 @dataclass(frozen=True)
@@ -55,6 +56,7 @@ def judge(one: Labelled, kept: Sequence[int], rewards: Sequence[float]) -> Judge
         tuple(len(one.ranking.completions[place]) for place in kept),
         tuple(tuple(ranks[place] for place in kept) for ranks in one.labels),
         one.labellers,
+        one.ranking.source,
     )
 
 
@@ -105,6 +107,17 @@ def by_distance(judged: Sequence[Judged]) -> dict[str, Share]:
         for distance in distances
     }
     return {distance: share for distance, share in found.items() if share is not None}
+
+
+def by_source(judged: Sequence[Judged]) -> dict[str, dict[str, Any]]:
+    """Accuracy on each source of rankings, beside that of the longer answer."""
+    found: dict[str, dict[str, Any]] = {}
+    for source in sorted({prompt.source for prompt in judged}):
+        some = [prompt for prompt in judged if prompt.source == source]
+        right, longer = accuracy(some), accuracy(some, lambda prompt: prompt.lengths)
+        if right is not None and longer is not None:
+            found[source] = {"pair_accuracy": right.as_json(), "longer": longer.as_json()}
+    return found
 
 
 def agreement(judged: Sequence[Judged]) -> Share | None:
@@ -199,6 +212,7 @@ def measure(judged: Sequence[Judged], language: Language = "en") -> dict[str, An
         "intervals": INTERVALS,
         "pair_accuracy": overall.as_json(),
         "by_distance": {distance: share.as_json() for distance, share in by_distance(judged).items()},
+        "by_source": by_source(judged),
         "baselines": {
             "longer": longer.as_json(),
             "random": {"value": 0.5, "low": 0.5, "high": 0.5, "n": overall.n},
