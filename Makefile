@@ -25,5 +25,5 @@ slow:
 	$(BIN)/pytest -m slow
 
 bench:
-	@$(PYTHON) scripts/setup.py dev
+	@$(PYTHON) scripts/setup.py dev bench
 	$(BIN)/python benchmarks/run.py
