@@ -124,7 +124,7 @@ def calibration(bins: Sequence[Mapping[str, Any]], language: str) -> go.Figure:
 
 
 def over_steps(history: History, key: str, label: str, language: str, target: float | None = None) -> go.Figure:
-    """One number of the rollouts over steps, smoothed; `target` is what it should stay at."""
+    """One number of the rollouts over steps, smoothed; `target` is what it should stay at. All but rewards count from 0."""
     say = words(language)
     points = [point for point in thin(history.training, MOST_POINTS) if point.get(key) is not None]
     steps, values = column(points, "step"), column(points, key)
@@ -133,6 +133,8 @@ def over_steps(history: History, key: str, label: str, language: str, target: fl
     figure.add_trace(go.Scatter(x=steps, y=values, name=say["each_step"], line=thin_line, opacity=0.5))
     bold = {"color": SUN, "width": 2.5}
     figure.add_trace(go.Scatter(x=steps, y=smoothed(values), name=say["smoothed"], line=bold))
+    if key != "reward":
+        figure.update_yaxes(rangemode="tozero")
     if target is not None:
         figure.add_hline(y=target, line={"color": PLUTO, "width": 1.5, "dash": "dash"})
     figure.update_layout(showlegend=False, height=210, margin={"t": 8})
@@ -151,6 +153,7 @@ def best_of_n(curve: Sequence[Mapping[str, float]], rl: tuple[float, float], lan
             text=[f"{point['n']:.0f}" for point in curve],
             textposition="top center",
             name=say["best_of_n"],
+            cliponaxis=False,
             line={"color": PLUTO, "width": 1.5, "dash": "dash"},
             marker={"size": 8, "color": PLUTO, "symbol": "diamond"},
         )
@@ -192,12 +195,17 @@ def against(rates: Shares, opponent: str, language: str) -> go.Figure:
     return figure
 
 
-def series(measured: Mapping[str, Shares], unit: str, language: str) -> go.Figure:
-    """Shares of several models, a row for each name, each model with its own shape and a little apart from the others."""
+def series(measured: Mapping[str, Shares], unit: str, language: str, ranked: bool = False) -> go.Figure:
+    """Shares of several models, a row for each name, each model with its own shape and a little apart from the others.
+
+    Args:
+        ranked: the row where the last model is best comes first; else they stay in their order.
+    """
     figure = empty(unit, "", language)
     last = measured[list(measured)[-1]]
-    rows = list(dict.fromkeys(name for shares in measured.values() for name in shares))
-    rows.sort(key=lambda name: last.get(name, {}).get("value", 0.0))
+    rows = list(dict.fromkeys(name for shares in measured.values() for name in shares))[::-1]
+    if ranked:
+        rows.sort(key=lambda name: last.get(name, {}).get("value", 0.0))
     apart = 0.5 / len(measured)
     for place, (model, shares) in enumerate(measured.items()):
         colour, symbol = STYLES[(len(measured) - 1 - place) % len(STYLES)]
@@ -217,7 +225,8 @@ def series(measured: Mapping[str, Shares], unit: str, language: str) -> go.Figur
         )
     ticks = {"tickvals": list(range(len(rows))), "ticktext": [plain(name) for name in rows]}
     figure.update_yaxes(range=[-0.7, len(rows) - 0.3], showgrid=True, **ticks)
-    figure.update_layout(height=110 + (36 if len(rows) < 12 else 28) * len(rows), hovermode="closest")
+    row = 36 if len(rows) < 12 else 28 if len(rows) < 30 else 22
+    figure.update_layout(height=110 + row * len(rows), hovermode="closest")
     return per_cent(figure)
 
 

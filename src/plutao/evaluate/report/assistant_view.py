@@ -18,6 +18,9 @@ CHAT_STAGES = ("sft", "rl", "dpo")
 FOLDED = ("reward", "rl")
 """Stages whose curves of loss and speed are of little interest: their sections fold them away."""
 
+MOST_TASKS = 16
+"""Tasks of an exam up to which their picture is shown at once."""
+
 
 @dataclass(frozen=True)
 class Table:
@@ -68,6 +71,8 @@ class Section:
     stage: str = ""
     """Whose it is; without one it stands after all stages."""
     folded: list[Exhibit] = field(default_factory=list)
+    """Pictures behind a line that opens them."""
+    folded_title: str = ""
     wrong: list[Facts] = field(default_factory=list)
     """An exam's wrong answers: task, prompt, expected, answered."""
     tables_last: bool = False
@@ -149,6 +154,7 @@ def reward(
     note = say["reward_section_note"].format(n=form.number(overall["n"]))
     section = Section("reward", say["reward_section"], note, f"{facts['run']} · reward", stage="reward")
     section.folded = curves("reward", history, stage, language) if history else []
+    section.folded_title = say["curves_with_loss"]
     section.paragraphs = [text for text in ((stage.get("verdict") or {}).get("why"),) if text]
     section.paragraphs += [say["simulated"]] if are_simulated(facts) else []
     section.large = [accuracy_exhibit(stage, say, form, language)]
@@ -212,6 +218,7 @@ def reinforcement(
     section = Section("rl", say["rl_section"], say["rl_section_note"].format(**amounts), f"{facts['run']} · rl")
     section.stage = "rl"
     section.folded = curves("rl", history, stage, language) if history else []
+    section.folded_title = say["curves_with_loss"]
     section.paragraphs = [stage["diagnosis"]] if stage.get("diagnosis") else []
     section.tables = [before_after(stage, say, form)]
     for key, title, unit, note in CURVES:
@@ -365,9 +372,11 @@ def exams(facts: Facts, say: Mapping[str, str], form: Numbers, language: str) ->
         }
         names = list(dict.fromkeys(name for shares in measured.values() for name in shares))
         rows = [[name, *(cell(shares.get(name), form) for shares in measured.values())] for name in names]
-        figure = figures.series(measured, say["share_right"], language)
+        figure = figures.series(measured, say["share_right"], language, ranked=key == "by_task")
         columns = [say["language" if key == "by_language" else "task"], *taken]
-        section.large.append(Exhibit(f"exams-{key}", say[key], "", figure, columns, rows))
+        place = section.folded if len(names) > MOST_TASKS else section.large
+        place.append(Exhibit(f"exams-{key}", say[key], "", figure, columns, rows))
+    section.folded_title = say["by_task"]
     sides = [(kind, side) for kind in ("unknown", "refusals") for side in ("where_due", "where_not_due")]
     rows = [
         [say[f"{kind}_{side}"], *(cell((result.get(kind) or {}).get(side), form) for result in taken.values())]
