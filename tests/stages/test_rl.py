@@ -285,6 +285,8 @@ def test_what_can_not_be_is_refused_at_once(tmp_path: Path) -> None:
         check("rl.minibatches=13")
     with pytest.raises(UserError, match=r"has no function 'shor'\. Did you mean 'short'\?"):
         check("rl.reward=rewards.py:shor")
+    with pytest.raises(UserError, match=r"rl\.evaluate = 3 is not right"):  # it would do nothing
+        check("rl.evaluate=3")
     with pytest.raises(UserError, match="grpo compares the answers of one prompt"):
         recipes.parse(RECIPE, overrides=["rl.algorithm=grpo", "rl.answers=1"])
 

@@ -223,6 +223,12 @@ class RlSettings(TrainSettings):
     """Weight of the pretraining text's loss beside the reward's (PPO-ptx)."""
     end_penalty: float = Field(default=1.0, ge=0)
     """Taken off the reward of an answer that does not end by itself."""
+    batch: int = Field(default=64, ge=1)
+    """Prompts a step, over all processes."""
+    evaluate: int = Field(default=0, ge=0, le=0)
+    """Always 0: every step is measured on answers that were just written; held-out prompts are answered before and after."""
+    sample_at: tuple[float, ...] = (0.0, 0.5, 1.0)
+    """When samples are written: shares of the training."""
     optimizer: OptimizerSettings = OptimizerSettings(kind="adamw", learning_rate=1e-4, weight_decay=0.0)
 
 

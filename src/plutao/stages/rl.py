@@ -244,7 +244,7 @@ def length(ready: Ready, minutes: float | None) -> Budget:
 def sampler(ready: Ready) -> Sample:
     """Lets the policy answer a few held-out prompts while it learns."""
     prompts = ready.prompts.measured[:SAMPLES]
-    sampling = Sampling(temperature=0.0, max_tokens=ready.settings.max_tokens, seed=0)
+    sampling = Sampling(temperature=0.0, max_tokens=ready.settings.sample_tokens, seed=0)
 
     def sample(model: nn.Module) -> list[dict[str, str]]:
         ready.chat.engine.refresh()
