@@ -149,6 +149,8 @@ def test_grpo_with_a_function_as_reward(tmp_path: Path) -> None:
     } <= set(told[0])
     assert told[0]["kl"] == pytest.approx(0, abs=1e-3)  # the first answers are the SFT model's own
     assert len([line for line in lines(project) if "samples" in line]) == 2
+    looks = [line["validation"] for line in lines(project) if "validation" in line]
+    assert [set(look) for look in looks] == [{"reward", "kl", "length"}] * 2
     reply = load_chat(project.stage_dir("rl")).answer([(Message("user", "Oi"),)], Sampling(max_tokens=30, seed=1))
     assert reply[0][0].messages[0].role == "assistant"
 
@@ -285,8 +287,6 @@ def test_what_can_not_be_is_refused_at_once(tmp_path: Path) -> None:
         check("rl.minibatches=13")
     with pytest.raises(UserError, match=r"has no function 'shor'\. Did you mean 'short'\?"):
         check("rl.reward=rewards.py:shor")
-    with pytest.raises(UserError, match=r"rl\.evaluate = 3 is not right"):  # it would do nothing
-        check("rl.evaluate=3")
     with pytest.raises(UserError, match="grpo compares the answers of one prompt"):
         recipes.parse(RECIPE, overrides=["rl.algorithm=grpo", "rl.answers=1"])
 

@@ -225,8 +225,8 @@ class RlSettings(TrainSettings):
     """Taken off the reward of an answer that does not end by itself."""
     batch: int = Field(default=64, ge=1)
     """Prompts a step, over all processes."""
-    evaluate: int = Field(default=0, ge=0, le=0)
-    """Always 0: every step is measured on answers that were just written; held-out prompts are answered before and after."""
+    evaluate: int = Field(default=2, ge=0)
+    """Looks at held-out prompts on the way, evenly spaced, besides those before and after."""
     sample_at: tuple[float, ...] = (0.0, 0.5, 1.0)
     """When samples are written: shares of the training."""
     optimizer: OptimizerSettings = OptimizerSettings(kind="adamw", learning_rate=1e-4, weight_decay=0.0)

@@ -38,7 +38,7 @@ from plutao.train import device as devices
 from plutao.train.actor_critic import ActorCritic, grpo, ppo
 from plutao.train.budget import Budget
 from plutao.train.device import Device
-from plutao.train.loop import Sample, Trained
+from plutao.train.loop import Evaluate, Sample, Trained
 from plutao.train.objectives import Objective
 from plutao.train.parallel import World
 from plutao.train.progress import Progress
@@ -173,6 +173,7 @@ def run(project: Project, world_: World, progress: Progress, minutes: float | No
         ready.device,
         world_,
         progress,
+        evaluate=validation(ready),
         sample=sampler(ready),
     )
     if world_.first:
@@ -239,6 +240,17 @@ def length(ready: Ready, minutes: float | None) -> Budget:
     if rounds.steps is None:
         return rounds
     return replace(rounds, steps=rounds.steps * settings.inner_epochs * settings.minibatches)
+
+
+def validation(ready: Ready) -> Evaluate:
+    """A look at the held-out prompts on the way: one answer to each."""
+
+    def evaluate(model: nn.Module) -> dict[str, float]:
+        ready.chat.engine.refresh()
+        now = measure(ready.chat, ready.reference, ready.prompts.measured, ready.reward, ready.settings, 1)
+        return {"reward": now.reward, "kl": now.kl, "length": now.length}
+
+    return evaluate
 
 
 def sampler(ready: Ready) -> Sample:

@@ -32,8 +32,8 @@ def training_loss(history: History, language: str = "en", unit: str = "nats_per_
     step = go.Scatter(x=tokens, y=losses, name=say["each_step"], line={"color": QUIET, "width": 1}, opacity=0.5)
     smooth = go.Scatter(x=tokens, y=smoothed(losses), name=say["smoothed"], line={"color": SUN, "width": 2.5})
     figure.add_traces([step, smooth])
-    if history.validation:
-        x, y = column(history.validation, "tokens"), column(history.validation, "loss")
+    if looks := [point for point in history.validation if "loss" in point]:  # of reinforcement learning, the reward
+        x, y = column(looks, "tokens"), column(looks, "loss")
         marker = {"symbol": "diamond", "size": 8, "color": PLUTO}
         figure.add_trace(go.Scatter(x=x, y=y, name=say["validation"], mode="markers", marker=marker))
     return figure
