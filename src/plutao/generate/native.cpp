@@ -27,6 +27,7 @@ constexpr long MOST_ROWS = 12;      // rows computed together: 24 sums, 2 vector
 constexpr long MOST_ROWS = 3;
 #endif
 
+constexpr long FEW_ROWS = 64;       // up to which every thread normalises all rows for itself
 constexpr long CACHED = 1 << 18;    // bytes of rows that pass through a matrix together
 
 typedef float Vector __attribute__((vector_size(64)));
@@ -327,10 +328,7 @@ struct Pass {
             times(normal, model.width, layer.up, [&](long row, long column, Vector a, Vector b) { activate(row, column, a, b); });
             times(inner, widths.inner, layer.down, [&](long row, long column, Vector a, Vector b) { add(row, column, a, b); });
         }
-        const Share mine = share(read.wanted_count, thread, threads);
-        for (long k = mine.first; k < mine.end; k++)
-            normalise(model, model.norm, x + read.wanted[k] * model.width, normal + k * model.width);
-#pragma omp barrier
+        normalise_each(read.wanted_count, model.norm, [&](long k) { return read.wanted[k]; });
         const long stride = filled(model.head.outputs, PANEL);
         multiply(normal, model.width, read.wanted_count, model.head, thread, threads, [&](long row, long column, Vector a, Vector b) {
             store(logits + row * stride + column, a);
@@ -356,10 +354,19 @@ struct Pass {
     }
 
     void normalise_rows(const Norm& norm) {
-        const Share mine = share(read.rows, thread, threads);
-        for (long row = mine.first; row < mine.end; row++)
-            normalise(model, norm, x + row * model.width, normal + row * model.width);
+        normalise_each(read.rows, norm, [](long row) { return row; });
+    }
+
+    // Of few rows each thread makes its own copy, which takes less time than waiting for each other.
+    template <class Place>
+    void normalise_each(long rows, const Norm& norm, Place place) {
+        const bool shared = read.rows > FEW_ROWS;
+        const Share mine = shared ? share(rows, thread, threads) : Share{0, rows};
+        for (long k = mine.first; k < mine.end; k++)
+            normalise(model, norm, x + place(k) * model.width, normal + k * model.width);
+        if (shared) {
 #pragma omp barrier
+        }
     }
 
     void add(long row, long column, Vector a, Vector b) {  // the width is a multiple of LANES, not always of PANEL
@@ -419,13 +426,14 @@ struct Pass {
 
 template <class Number>
 struct Memory {  // where each buffer lies in the scratch memory, in bytes from its beginning
-    long x, heads, scores, normal, mixed, inner, end;
+    long x, heads, scores, normal, copy, mixed, inner, end;  // `copy`: bytes of one thread's `normal`, where rows are few
     Memory(const Model& model, const Tokens& read, const Widths& widths, long threads) {
         x = 0;
         heads = x + filled(read.rows * model.width * sizeof(float), 64);
         scores = heads + filled(read.rows * widths.heads * sizeof(float), 64);
         normal = scores + filled(threads * filled(read.capacity, LANES) * sizeof(float), 64);
-        mixed = normal + filled(read.rows * model.width * sizeof(Number), 64);
+        copy = filled(read.rows * model.width * sizeof(Number), 64);
+        mixed = normal + (read.rows > FEW_ROWS ? 1 : threads) * copy;
         inner = mixed + filled(read.rows * widths.mixed * sizeof(Number), 64);
         end = inner + filled(read.rows * widths.inner * sizeof(Number), 64);
     }
@@ -438,10 +446,12 @@ int64_t run(const Model& model, const Tokens& read, float* logits, char* memory,
     if (!memory) return at.end;
 #pragma omp parallel num_threads(threads)
     {
+        const long thread = omp_get_thread_num();
+        char* normal = memory + at.normal + (read.rows > FEW_ROWS ? 0 : thread * at.copy);
         Pass<Number> pass{model, read, widths,
                           (float*)(memory + at.x), (float*)(memory + at.heads), (float*)(memory + at.scores), logits,
-                          (Number*)(memory + at.normal), (Number*)(memory + at.mixed), (Number*)(memory + at.inner),
-                          omp_get_thread_num(), omp_get_num_threads()};
+                          (Number*)normal, (Number*)(memory + at.mixed), (Number*)(memory + at.inner),
+                          thread, omp_get_num_threads()};
         pass.run();
     }
     return 0;
