@@ -1,5 +1,6 @@
 """The examples that stages learn from (conversations; rankings likewise): where they are, and what they are by content."""
 
+import glob
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +14,6 @@ from plutao.data.sources.find import find_files
 from plutao.data.sources.rows import BadRows
 from plutao.errors import UserError
 from plutao.files import sha256
-from plutao.recipe import Recipe
 from plutao.worlds import world
 
 OWN = "own"
@@ -48,7 +48,7 @@ def places(sources: Sequence[ExampleSource], root: Path, own: str) -> list[Place
     found = [place_of(source, root) for source in sources]
     folder = root / "data" / own
     if folder.is_dir() and any(folder.glob("*.jsonl")):
-        found.append(Place(OWN, f"data/{own}", folder / "*.jsonl"))
+        found.append(Place(OWN, f"data/{own}", below(folder, "*.jsonl")))
     return found
 
 
@@ -61,9 +61,15 @@ def place_of(source: ExampleSource, root: Path) -> Place:
         language, licence = source.language or corpus.language or None, source.license or corpus.license
         return Place(source.name, f"corpus {source.corpus}", path, source, language, licence)
     assert source.path is not None
-    path = root / Path(source.path).expanduser()
+    path = below(root, source.path)
     find_files(str(path), Path())
     return Place(source.name, f"path {source.path}", path, source, source.language, source.license)
+
+
+def below(folder: Path, path: str) -> Path:
+    """What `path`, a file, a folder or a pattern, means below a folder, whose own name is no pattern whatever is in it."""
+    plain = folder / Path(path).expanduser()
+    return plain if plain.exists() else Path(glob.escape(str(folder))) / Path(path).expanduser()
 
 
 def identity(some: Sequence[Place]) -> list[Any]:
@@ -80,7 +86,7 @@ def identity(some: Sequence[Place]) -> list[Any]:
     return named
 
 
-def check_sources(recipe: Recipe, stage: str, sources: Sequence[ExampleSource], root: Path | None, own: str) -> None:
+def check_sources(stage: str, sources: Sequence[ExampleSource], root: Path | None, own: str) -> None:
     """Refuses what can't be learned from before anything long begins; with `root`, corpora are fetched and files looked for.
 
     Raises:

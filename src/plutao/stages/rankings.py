@@ -90,7 +90,7 @@ def check(recipe: Recipe, stage: str, root: Path | None) -> None:
         UserError: as `check_sources`, or a row that does not fit, where bad rows are refused.
     """
     some = sources_of(recipe, stage)
-    check_sources(recipe, stage, some, root, FOLDER)
+    check_sources(stage, some, root, FOLDER)
     for place in places(some, root, FOLDER) if root is not None else ():
         if place.path is not None:
             rows = read_rankings(place.path, place, BadRows(recipe.data.bad_rows))

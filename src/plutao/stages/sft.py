@@ -79,7 +79,7 @@ def check(recipe: Recipe, root: Path | None = None) -> None:
     """
     settings = settings_of(recipe)
     devices.choose(settings.precision, settings.compile)
-    check_sources(recipe, "sft", settings.sources, root, FOLDER)
+    check_sources("sft", settings.sources, root, FOLDER)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
