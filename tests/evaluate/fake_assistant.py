@@ -152,6 +152,10 @@ def reward() -> dict[str, Any]:
         "prompts": 90,
         "pair_accuracy": wilson(885, 1080).as_json(),
         "by_distance": {"1": wilson(390, 540).as_json(), "2": wilson(302, 340).as_json(), "3": wilson(193, 200).as_json()},
+        "by_source": {
+            "solar": {"pair_accuracy": wilson(700, 840).as_json(), "longer": wilson(350, 840).as_json()},
+            "ana": {"pair_accuracy": wilson(185, 240).as_json(), "longer": wilson(130, 240).as_json()},
+        },
         "baselines": {"longer": wilson(480, 1080).as_json(), "random": {"value": 0.5, "low": 0.5, "high": 0.5, "n": 1080}},
         "labellers": {"agreement": wilson(900, 1080).as_json(), "of_agreement": 0.98},
         "calibration": {"bins": bins, "error": 0.031},

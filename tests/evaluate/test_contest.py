@@ -1,20 +1,24 @@
 """The contest of a run's stages: the same prompts for all, judged by the world's rule, kept where report and people find it."""
 
 import json
+import shutil
 from collections.abc import Iterator
 from typing import Any, cast
 
 import pytest
+import torch
 
 from plutao import recipe as recipes
 from plutao.evaluate import contest
 from plutao.evaluate.contest import Clock, chosen, compare_stages, pairs_among
+from plutao.evaluate.responders import Example
 from plutao.files import read_json, write_json, write_text
 from plutao.models.decoder import Decoder, DecoderConfig
 from plutao.models.interop.huggingface import save_model
+from plutao.models.reward import RewardModel, reward_token, save_reward
 from plutao.project import Project
 from plutao.text.chat import Message
-from plutao.text.tokenizer import train
+from plutao.text.tokenizer import Tokenizer, train
 from plutao.worlds.contract import Grade, Question, World
 
 TEXT = "What is Pluto? A dwarf planet. O que é o Sol? Uma estrela. 12 + 30 = 42. assistant user tool " * 8
@@ -86,6 +90,26 @@ def test_a_run_ends_with_comparisons_and_answers(project: Project, monkeypatch: 
             assert line["scores"][stage] == pytest.approx(min(1, len(text) / 100))
     wins = sum(line["scores"]["rl"] > line["scores"]["sft"] for line in lines)
     assert rate["wins"] == wins, "the answers that are kept are those that were judged"
+
+
+def test_without_a_world_the_runs_reward_model_judges_prompts_that_were_kept_aside(project: Project) -> None:
+    folder = project.stage_dir("reward")
+    tokenizer = Tokenizer.load(project.stage_dir("sft"))
+    judge = RewardModel(project.model("sft"), reward_token(tokenizer))
+    judge.score.weight.data.normal_(generator=torch.Generator().manual_seed(1))
+    folder.mkdir()
+    save_reward(judge, folder, tokenizer)
+    tokenizer.save(folder)
+    write_json(folder / "stage.json", {"stage": "reward", "complete": True})
+    asked = TOY.questions("validation")[:9]
+    found = contest.run(project, None, prompts=6, asked=asked, examples=[Example("What is 1?", "A number.")])
+    assert (found["judge"], found["simulated"], found["prompts"]) == ("reward", False, 6)
+    assert set(found["win_rates"]) == {"sft_over_base", "rl_over_sft", "rl_over_base"} and found["diversity"]
+    assert len((project.run_dir / "answers.jsonl").read_text(encoding="utf-8").splitlines()) == 6
+    with_rule = compare_stages({"sft": project.stage_dir("sft"), "rl": project.stage_dir("rl")}, TOY, 1, 0.0, 6,
+                               reward=folder)  # fmt: skip
+    assert with_rule["by_reward_model"]["win_rates"]["rl_over_sft"]["n"] == 6
+    shutil.rmtree(folder)
 
 
 def test_the_same_seed_gives_the_same_contest(project: Project) -> None:

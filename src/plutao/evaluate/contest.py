@@ -3,8 +3,9 @@
 What comes of it is `comparisons.json` in the run's folder, which the report shows (win rates as in InstructGPT's figure, ratings,
 diversity, sums by digits), and `answers.jsonl`: every answer of every stage, for people to read and to rank.
 
-The prompts are a world's exam questions, whose phrasings and pairs are in no document, dialogue or training question. All
-stages draw at the same temperature, which is the one that rollouts are drawn at; the base model is shown a few worked examples.
+The prompts are a world's exam questions, whose phrasings and pairs are in no document, dialogue or training question; without a
+world, prompts that were kept aside. All stages draw at the same temperature, which is the one that rollouts are drawn at; the
+base model is shown a few worked examples.
 """
 
 import json
@@ -58,27 +59,37 @@ class Prompt(Protocol):
 
 def run(
     project: Project,
-    world_name: str,
+    world_name: str | None,
     note: Note | None = None,
     seconds: float | None = None,
     prompts: int | None = None,
     temperature: float = 1.0,
+    asked: Sequence[Prompt] = (),
+    examples: Sequence[Example] = (),
 ) -> dict[str, Any]:
     """Holds the contest of a run's stages and writes comparisons.json and answers.jsonl into its folder.
 
     Args:
+        world_name: whose exam questions are answered and whose rule judges; None: the prompts `asked`, judged by the run's
+            own reward model, which flatters the stage that learned from it.
         note: told, in a sentence, what was found.
         seconds: the time it may take; with less of it fewer prompts are compared (never fewer than one round of
             them), and what there is no time for is left out. None: as long as it takes.
         prompts: how many are compared; None: as many as the recipe says.
+        asked: held-out prompts, where there is no world.
+        examples: what the base model is shown then.
     """
     prompts = project.recipe.report.comparisons if prompts is None else prompts
     folders = {stage: project.stage_dir(stage) for stage in STAGES if is_trained(project.stage_dir(stage))}
-    reward = project.stage_dir("reward")
+    reward, seed = project.stage_dir("reward"), project.recipe.seed
     reward_folder = reward if is_trained(reward) else None
-    found = compare_stages(
-        folders, world(world_name), project.recipe.seed, seconds, prompts, temperature, reward=reward_folder
-    )
+    if world_name is not None:
+        found = compare_stages(folders, world(world_name), seed, seconds, prompts, temperature, reward=reward_folder)
+    else:
+        assert reward_folder is not None and asked, "without a world there must be prompts and a reward model"
+        judge = by_reward_model(reward_folder)
+        found = compare_answers(folders, asked[:prompts], judge, examples, seed, temperature, seconds)
+        found |= {"judge": "reward", "simulated": False}
     answers = found.pop("answers")
     write_text(
         project.run_dir / "answers.jsonl", "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in answers)
@@ -142,11 +153,13 @@ def compare_answers(
     examples: Sequence[Example] = (),
     seed: int = 1,
     temperature: float = 1.0,
+    seconds: float | None = None,
 ) -> dict[str, Any]:
     """A contest on any prompts with any judge: win_rates, ratings, diversity, answers."""
+    within = Clock(time.monotonic(), seconds)
     speakers = {name: responder(folder, examples) for name, folder in folders.items()}
-    within = Clock(time.monotonic(), None)
     answers = answer_all(speakers, prompts, seed, temperature, within)
+    prompts = prompts[: len(next(iter(answers.values()), []))]
     of_judge, scores = verdicts(prompts, answers, judge, seed)
     found: dict[str, Any] = {"temperature": temperature, **of_judge}
     found["diversity"] = varied(speakers, prompts, seed, temperature, within)

@@ -160,10 +160,22 @@ def reward(
     section.large = [accuracy_exhibit(stage, say, form, language)]
     if bins := (stage.get("calibration") or {}).get("bins"):
         section.small = [calibration_exhibit(stage["calibration"], bins, say, form, language)]
+    if len(stage.get("by_source") or {}) > 1:
+        section.tables, section.tables_last = [by_source(stage["by_source"], say, form)], True
     if bias := stage.get("length_bias"):
         amounts = {key: form.number(bias[key], 2).replace("-", "−") for key in ("rewards", "labels")}
         section.paragraphs.append(say["length_bias"].format(**amounts))
     return section
+
+
+def by_source(found: Facts, say: Mapping[str, str], form: Numbers) -> Table:
+    """Accuracy on each source of rankings beside that of the longer answer."""
+    columns = [say[key] for key in ("source", "right", "interval", "pairs")] + [capital(say["baseline_longer"])]
+    rows = [
+        [*dropped(share_row(name, each["pair_accuracy"], form), 3), form.percent(each["longer"]["value"])]
+        for name, each in found.items()
+    ]
+    return Table(say["by_source"], "", columns, rows)
 
 
 def accuracy_exhibit(stage: Facts, say: Mapping[str, str], form: Numbers, language: str) -> Exhibit:

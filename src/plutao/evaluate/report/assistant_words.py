@@ -50,6 +50,7 @@ ENGLISH = {
     "baseline_longer": "the longer answer",
     "baseline_random": "a coin",
     "labellers_agree": "labellers with each other",
+    "by_source": "By source of rankings",
     "pairs": "Pairs",
     "calibration": "Is it as sure as it may be?",
     "calibration_note": "Where it says that an answer wins with a probability p, how often does it? Mean distance: "
@@ -88,7 +89,8 @@ ENGLISH = {
     "book, section 3.2).",
     "judge_rule": "The judge is the world's written rule: the higher score wins, equal scores are a tie, which counts "
     "half to each.",
-    "judge_reward": "The judge is a reward model.",
+    "judge_reward": "The judge is the reward model. RL learned to please it, so its verdict flatters RL; people who "
+    "rank answers.jsonl would tell more.",
     "judge_people": "The judges are people who ranked the answers without knowing whose they were.",
     "win_rate": "Win rate",
     "win_rate_against": "win rate against {opponent}",
@@ -197,6 +199,7 @@ PORTUGUESE = {
     "baseline_longer": "a resposta mais longa",
     "baseline_random": "uma moeda",
     "labellers_agree": "rotuladores entre si",
+    "by_source": "Por fonte de rankings",
     "pairs": "Pares",
     "calibration": "Tem tanta certeza quanto pode ter?",
     "calibration_note": "Onde diz que uma resposta vence com probabilidade p, com que frequência ela vence? Distância "
@@ -235,7 +238,8 @@ PORTUGUESE = {
     "eram (o livro, seção 3.2).",
     "judge_rule": "O juiz é a regra escrita do mundo: vence a nota maior; notas iguais são empate, que vale meio para "
     "cada lado.",
-    "judge_reward": "O juiz é um modelo de recompensa.",
+    "judge_reward": "O juiz é o modelo de recompensa. O RL aprendeu a agradá-lo, por isso seu veredito favorece o RL; "
+    "pessoas que ordenem answers.jsonl diriam mais.",
     "judge_people": "Os juízes são pessoas que ordenaram as respostas sem saber de quem eram.",
     "win_rate": "Taxa de vitória",
     "win_rate_against": "taxa de vitória contra {opponent}",
