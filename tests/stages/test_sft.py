@@ -172,9 +172,10 @@ def test_the_card_says_where_the_conversations_are_from(root: Path) -> None:
     assert mine["origin"] == "data/conversations" and mine["conversations"] + mine["validation"] == 3
     assert card["noncommercial"] == ["pairs"] and mine["licenses"] == {"CC0": 3}
     assert {row["source"] for row in card["data"]} == {"pairs", "own", "texts"}
-    before = sft.inputs(project)
+    before, of_tokenizer = sft.inputs(project), tokenizer.inputs(project, "text")
     (own / "ana.jsonl").write_text(json.dumps(conversations[0].as_json()) + "\n")
     assert sft.inputs(project) != before
+    assert tokenizer.inputs(project, "text") == of_tokenizer  # what people write in between begins nothing anew
 
 
 def test_what_is_kept_aside_is_not_learned(root: Path) -> None:

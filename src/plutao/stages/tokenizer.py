@@ -34,9 +34,12 @@ def inputs(project: Project, data: str) -> str:
 
 
 def conversation_places(project: Project) -> list[examples.Place]:
-    """Where the conversations of a recipe with stage sft lie."""
+    """Where the conversations of a recipe with stage sft lie; not those that people of the project write, for one more of
+    them must not begin everything anew.
+    """
     sft = project.recipe.sft
-    return [] if sft is None else examples.places(sft.sources, project.root, "conversations")
+    found = [] if sft is None else examples.places(sft.sources, project.root, "conversations")
+    return [place for place in found if place.source is not None]
 
 
 def conversation_texts(project: Project) -> Iterator[str]:
