@@ -10,8 +10,8 @@ from types import ModuleType
 import pytest
 
 from plutao.evaluate.report import build
-from plutao.evaluate.report.assistant_view import ladder_of
 from plutao.evaluate.report.looks import half_of, sentence_in
+from plutao.evaluate.report.wins_view import ladder_of
 from plutao.files import read_json, write_json
 
 

@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING, Any
 
 from plutao.data.sample import validation_texts
 from plutao.errors import UserError
-from plutao.evaluate.report.assistant_view import Section, Strip
 from plutao.evaluate.report.numbers import Numbers
+from plutao.evaluate.report.section import Section, Strip
 from plutao.evaluate.report.words import words
 
 if TYPE_CHECKING:

@@ -4,10 +4,11 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from plutao.evaluate.report import assistant_view, exhibits
-from plutao.evaluate.report.assistant_view import CHAT_STAGES, FOLDED, Section
+from plutao.evaluate.report import assistant_view, exhibits, wins_view
+from plutao.evaluate.report.assistant_view import CHAT_STAGES, FOLDED
 from plutao.evaluate.report.history import History
 from plutao.evaluate.report.numbers import Numbers
+from plutao.evaluate.report.section import Section
 from plutao.evaluate.report.words import words
 
 Facts = Mapping[str, Any]
@@ -28,7 +29,7 @@ def view(
     say = words(language)
     form = Numbers(say)
     learned = {stage: stage_view(facts, stage, history, language) for stage, history in histories.items()}
-    together = assistant_view.compared_exams(facts)  # shown side by side in a section of their own
+    together = wins_view.compared_exams(facts)  # shown side by side in a section of their own
     exams = {
         stage: exam_view(facts, stage, result, language)
         for stage, result in facts["exam"].items()
@@ -327,7 +328,7 @@ def exam_view(facts: Facts, stage: str, result: Facts, language: str) -> dict[st
         "name": stage,
         "title": titled(say["exam"], stage, len(facts["exam"]) > 1),
         "note": say["exam_chat_note" if result.get("kind") == "chat" else "exam_note"],
-        "behaviour": assistant_view.behaviour(result, say, Numbers(say)),
+        "behaviour": wins_view.behaviour(result, say, Numbers(say)),
         "shows": f"{facts['run']} · {stage}",
         "exhibits": exhibits.exam(stage, result, language),
         "wrong": wrong,
