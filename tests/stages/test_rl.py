@@ -20,7 +20,7 @@ from plutao.models.reward import RewardModel, reward_token, save_reward
 from plutao.project import Project, is_complete, open_project, start_run
 from plutao.stages import rl
 from plutao.stages.card import read_card, write_card
-from plutao.stages.rollouts import RolloutBatches
+from plutao.stages.rollouts import RolloutBatches, collate
 from plutao.text.chat import Message
 from plutao.text.tokenizer import train
 from plutao.train.parallel import World
@@ -296,3 +296,18 @@ def test_given_minutes_it_ends_in_them(tmp_path: Path) -> None:
     card = run(project, minutes=8 / 60)
     assert card["steps"] > 3
     assert card["seconds"] < 8
+
+
+def test_a_calculators_result_is_read_and_not_learned(tmp_path: Path) -> None:
+    """The talker calls the calculator in its rollouts; the tokens of the result are no actions."""
+    project = small_project(tmp_path / "p")
+    save_model(talker()[0], project.stage_dir("sft"), bos=0, eos=ends(), pad=1)
+    ready = rl.prepare(project, World())
+    asks = [(Message("user", "Quanto é 12+30?"),)]
+    reply = ready.chat.answer(asks, Sampling(max_tokens=80, temperature=0))[0][0]
+    assert [message.role for message in reply.messages] == ["assistant", "tool", "assistant"]
+    written = collate([reply], 1, torch.device("cpu"))
+    actions = {place - len(reply.prompt) for place in written.places[0].tolist()}
+    result = talker()[1].decode([token for place, token in enumerate(reply.tokens) if place not in actions])
+    assert "<tool_response>42</tool_response>" in result
+    assert "calculator" not in result

@@ -46,17 +46,8 @@ def tokenizer() -> Tokenizer:
     return train("char", ["the sun and pluto talk about ice? a moon is who why far planet or\n"], 64)
 
 
-class Calling:
-    """A tool that says the same to everybody."""
-
-    name, description, parameters = "calculator", "", {}
-
-    def run(self, arguments: dict[str, Any]) -> str:
-        return "42"
-
-
 class Letters:
-    """The reward: the share of an answer's characters that are `a`, counted in answers of any length."""
+    """The reward: a point for each `a`."""
 
     def __call__(self, prompts: Sequence[Prompt], replies: Sequence[Reply]) -> Tensor:
         return torch.tensor([float(reply.text.count("a")) for reply in replies])
