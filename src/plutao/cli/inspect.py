@@ -124,7 +124,7 @@ def show_mask(
     folder: Path, run: str | None, stage: str | None, row: int, language: str, html: Path | None, json: bool
 ) -> None:
     """A row that a stage trains on; the run needs its tokenizer, the stage need not have been trained."""
-    from plutao.look.mask import mask, view
+    from plutao.look.mask import mask, strip, view
     from plutao.stages.rows import run_of, training_row
 
     name, _, named = (run or "current").partition(":")
@@ -135,7 +135,7 @@ def show_mask(
     if html is not None:
         from plutao.look.page import write
 
-        write(html, views, "", f"{project.run}, {wanted}", language)
+        write(html, views, strip(seen.tokens).plain, f"{project.run}, {wanted}", language)
         typer.echo(f"Written to {html}.", err=True)
     if json:
         print_json(project.stage_dir(wanted), "", {"mask": seen})

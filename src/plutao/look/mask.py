@@ -175,7 +175,12 @@ def picture(tokens: list[Taught], language: str) -> "go.Figure":
             textfont={"family": "ui-monospace, Menlo, Consolas, monospace", "size": 13, "color": ON_BOTH},
             marker={
                 "color": [LEARNED if each.learned else READ for each in tokens],
-                "pattern": {"shape": ["/" if each.learned else "" for each in tokens], "fgcolor": "#C98F1D"},
+                "pattern": {
+                    "shape": ["/" if each.learned else "" for each in tokens],
+                    "fillmode": "overlay",
+                    "fgopacity": 0.25,
+                    "solidity": 0.2,
+                },
             },
             width=0.8,
         )
