@@ -1,12 +1,14 @@
 """The law of scaling: its constants are found again, repeated text and large batches count as their papers say."""
 
+import json
 import math
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from plutao.errors import UserError
-from plutao.models.scaling import Law, Rung, fit, useful_tokens
+from plutao.models.scaling import DEFAULT, Law, Rung, fit, predict, useful_tokens
 
 TRUE = Law(E=0.9, A=12.0, alpha=0.24, B=160.0, beta=0.38, K=5.0, D0=3e5)
 
@@ -88,3 +90,13 @@ def test_the_best_size_follows_the_law() -> None:
         return TRUE.E + TRUE.A / size**TRUE.alpha + TRUE.B / (TRUE.D0 + operations / size) ** TRUE.beta
 
     assert at(best) < min(at(best * 1.1), at(best / 1.1))
+
+
+def test_the_law_that_ships_is_the_fit_of_the_trainings_it_names() -> None:
+    data = json.loads((Path(__file__).parents[2] / "docs" / "scaling.json").read_text(encoding="utf-8"))
+    rungs = [Rung(**{name: rung[name] for name in Rung.__dataclass_fields__}) for rung in data["rungs"]]
+    assert DEFAULT.source.startswith(f"{len(rungs)} trainings") and data["text"] in DEFAULT.source
+    found = fit(rungs, K=DEFAULT.K)
+    for rung in rungs:
+        assert predict(DEFAULT, rung) == pytest.approx(rung.loss, rel=0.02)
+        assert predict(DEFAULT, rung) == pytest.approx(predict(found, rung), rel=0.003)

@@ -60,11 +60,14 @@ def test_more_time_or_a_faster_machine_makes_a_larger_model() -> None:
     assert by_machine == sorted(by_machine) and by_machine[0] < by_machine[-1]
 
 
-def test_the_choice_has_the_lowest_loss_of_its_table() -> None:
+def test_the_choice_is_the_largest_of_those_with_about_the_lowest_loss() -> None:
     table = turn(10)
     losses = [candidate.loss for candidate in table if candidate.loss is not None]
     best = best_of(table)
-    assert best is not None and len(losses) > 2 and best.loss == min(losses)
+    assert best is not None and len(losses) > 2 and best.loss is not None
+    assert best.loss <= 1.02 * min(losses)
+    larger = [c.loss for c in table if c.parameters > best.parameters and c.loss is not None]
+    assert larger and min(larger) > 1.02 * min(losses)
     assert best.measured, "nobody is told to train a size whose speed was only guessed"
 
 
@@ -82,10 +85,10 @@ def test_a_text_that_would_be_read_many_times_makes_the_prediction_worse() -> No
 
 
 def test_what_does_not_fit_into_the_memory_is_not_taken() -> None:
-    assert chosen(6000).parameters > 20e6
-    small = chosen(6000, memory=3e8)
+    assert chosen(60_000).parameters > 20e6
+    small = chosen(60_000, memory=3e8)
     assert small.parameters < 20e6
-    obstacles = [candidate.obstacle for candidate in turn(6000, memory=3e8)]
+    obstacles = [candidate.obstacle for candidate in turn(60_000, memory=3e8)]
     assert any("GB of memory" in obstacle for obstacle in obstacles)
 
 

@@ -16,6 +16,8 @@ BATCHES = (4, 8, 16, 32, 64, 128, 256)
 """Rows a step that it picks from; fewer than 4 were not measured."""
 MANY_EPOCHS = 4.0
 """Up to so many, text read again is nearly as good as fresh (Muennighoff et al. 2023); beyond, small models overfit last."""
+TIE = 0.02
+"""Losses that differ by less are equal to the law, whose own trainings lie up to 0.015 beside it."""
 FEWEST_STEPS = 50
 """A training of fewer steps has no schedule to speak of."""
 PROBE_SHARE = 0.05
@@ -155,8 +157,11 @@ def weigh(name: str, shape: DecoderConfig, speed: Speed, measured: bool, given: 
 
 
 def best_of(candidates: Sequence[Candidate]) -> Candidate | None:
+    """The lowest loss; among those that the law can't tell from it the largest, since what size is worth shows late."""
     possible = [candidate for candidate in candidates if candidate.loss is not None]
-    return min(possible, key=lambda candidate: candidate.loss or math.inf, default=None)
+    lowest = min((candidate.loss or math.inf for candidate in possible), default=math.inf)
+    near = [candidate for candidate in possible if (candidate.loss or math.inf) <= (1 + TIE) * lowest]
+    return max(near, key=lambda candidate: candidate.parameters, default=None)
 
 
 def listed_speed(shape: DecoderConfig, hardware: Hardware, devices: int, utilisation: float | None) -> Speed:

@@ -239,6 +239,8 @@ def explain(best: Candidate, table: Sequence[Candidate], tried: Trial, minutes: 
         reasons = [f"The size is kept: {best.preset} of {best.parameters / 1e6:.1f}M parameters."]
     else:
         reasons = [f"{best.preset} for {clock(60 * minutes)}: {beside(best, table)}."]
+    if any(candidate.loss and best.loss and candidate.loss < best.loss for candidate in table):
+        reasons.append("Losses within 2% are equal to the law; of equals the largest is taken, whose size shows later.")
     critical = law.K * best.tokens**scaling.BATCH_POWER
     reasons.append(
         f"Steps of {best.batch} × {given.context} tokens: larger ones compute faster, smaller ones learn more from each "
