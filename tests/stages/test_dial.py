@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from commands import done, tiny_project
 
 from plutao import recipe as recipes
 from plutao.errors import UserError
-from plutao.files import write_json
+from plutao.files import read_json, write_json
 from plutao.models.cost import flops_per_token
 from plutao.models.decoder import DecoderConfig
 from plutao.models.hardware import HARDWARE
@@ -173,3 +174,19 @@ def test_the_projects_own_law_comes_first(tmp_path: Path) -> None:
     law = Law(1.0, 2.0, 0.3, 4.0, 0.3, 5.0, source="this text")
     write_json(tmp_path / "runs" / "scaling" / "law.json", law.as_json())
     assert dial.law_of(tmp_path) == law
+
+
+def test_a_time_trains_what_the_dial_chose_and_the_same_command_finds_it_done(tmp_path: Path) -> None:
+    root = tiny_project(tmp_path / "tiny")
+    recipe = (root / "plutao.toml").read_text().replace("layers = 2\n", "").replace("width = 64\n", "")
+    (root / "plutao.toml").write_text(recipe)
+    said = done("run", root, "--time", "8s").err
+    run = root / "runs" / "tiny-1"
+    kept, card = read_json(run / "dial.json"), read_json(run / "base" / "stage.json")
+    assert "predicted bits per byte" in said and kept["reasons"][0] in said
+    shape = next(row for row in kept["table"] if row["preset"] == kept["preset"])
+    assert (card["parameters"], card["batch"]) == (shape["parameters"], kept["batch"])
+    for place in (run, run / "base"):
+        assert recipes.load(place / "recipe.toml").model.preset == kept["preset"]
+    assert (root / "data" / "speed.json").is_file()
+    assert "done already in run tiny-1" in done("run", root, "--time", "8s").err
