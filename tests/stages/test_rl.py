@@ -291,6 +291,16 @@ def test_what_can_not_be_is_refused_at_once(tmp_path: Path) -> None:
         recipes.parse(RECIPE, overrides=["rl.algorithm=grpo", "rl.answers=1"])
 
 
+def test_a_learning_rate_alone_does_not_change_the_optimizer(tmp_path: Path) -> None:
+    project = small_project(tmp_path / "p")
+    text = RECIPE.replace('optimizer = { kind = "adamw", learning_rate = 1e-3 }', "")
+    (project.root / "plutao.toml").write_text(text, encoding="utf-8")
+    settings = open_project(project.root, ("rl.optimizer.learning_rate=3e-4",)).recipe.rl
+    assert settings is not None
+    assert (settings.optimizer.kind, settings.optimizer.learning_rate) == ("adamw", 3e-4)
+    assert settings.optimizer.weight_decay == 0
+
+
 def test_given_minutes_it_ends_in_them(tmp_path: Path) -> None:
     project = small_project(tmp_path / "p")
     card = run(project, minutes=8 / 60)

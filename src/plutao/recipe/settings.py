@@ -124,6 +124,15 @@ class TrainSettings(Settings):
     sinks: tuple[Literal["tensorboard", "trackio"], ...] = ()
     """Where metrics go besides metrics.jsonl."""
 
+    @model_validator(mode="before")
+    @classmethod
+    def keep_own_optimizer(cls, given: typing.Any) -> typing.Any:
+        """A stage's own defaults stay where only some keys of its optimizer are given."""
+        if isinstance(given, dict) and isinstance(given.get("optimizer"), dict):
+            own: OptimizerSettings = cls.model_fields["optimizer"].default
+            return given | {"optimizer": own.model_dump(exclude_unset=True) | given["optimizer"]}
+        return given
+
     @model_validator(mode="after")
     def one_length(self) -> typing.Self:
         lengths = [key for key in LENGTHS if getattr(self, key, None) is not None]
