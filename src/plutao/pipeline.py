@@ -24,6 +24,7 @@ from plutao.project import Project, is_complete, only_one, reuse_stage
 from plutao.recipe import Recipe, Stage
 from plutao.stages import base, dial, dpo, reward, rl, sft, tokenizer
 from plutao.stages.card import read_card
+from plutao.stages.held_out import held_out
 from plutao.text.tokenizer import Tokenizer
 from plutao.train import parallel
 from plutao.train.parallel import World
@@ -230,11 +231,13 @@ def finish(project: Project, stage: str | None, time_left: Allowance, note: Note
 
 
 def compare(project: Project, time_left: Allowance, note: Note) -> None:
-    """Blind comparisons of what the stages answer, where a world can judge them; not again where nothing changed."""
+    """Blind comparisons of what the stages answer, judged by the world of the conversations, else by the reward model where
+    there is one; not again where nothing changed.
+    """
     recipe = project.recipe
-    worlds = [source.world for source in recipe.sft.sources if source.world] if recipe.sft else []
     there = [stage for stage in recipe.stages if (project.stage_dir(stage) / "stage.json").is_file()]
-    if not worlds or "sft" not in there or not recipe.report.comparisons:
+    worlds = [source.world for source in recipe.sft.sources if source.world] if recipe.sft else []
+    if "sft" not in there or not recipe.report.comparisons or not (worlds or "reward" in there):
         return
     made_of = fingerprint(
         [[read_card(project.stage_dir(stage))["inputs"] for stage in there], recipe.report.comparisons]
@@ -243,7 +246,14 @@ def compare(project: Project, time_left: Allowance, note: Note) -> None:
     if path.is_file() and read_json(path).get("made_of") == made_of:
         return
     minutes = time_left.of("closing")
-    found = contest.run(project, worlds[0], note, None if minutes is None else 60 * minutes)
+    seconds = None if minutes is None else 60 * minutes
+    if worlds:
+        found = contest.run(project, worlds[0], note, seconds)
+    else:
+        asked, examples = held_out(project.stage_dir("sft"), recipe.model.context)
+        if not asked:
+            return
+        found = contest.run(project, None, note, seconds, asked=asked, examples=examples)
     write_json(path, {"made_of": made_of, **found})
 
 

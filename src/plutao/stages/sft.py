@@ -1,5 +1,6 @@
 """Stage 2 · supervised fine-tuning: the base model learns to answer, from conversations people wrote (the book's section 3.2)."""
 
+import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -20,7 +21,7 @@ from plutao.errors import UserError
 from plutao.evaluate.chat_exam import take_chat_exam
 from plutao.evaluate.intervals import bootstrap_ratio
 from plutao.evaluate.responders import ChatResponder
-from plutao.files import fingerprint
+from plutao.files import fingerprint, write_text
 from plutao.generate.chat import Chat
 from plutao.generate.engine import Engine
 from plutao.generate.sampling import Sampling
@@ -52,6 +53,7 @@ from plutao.worlds import world
 FOLDER = "conversations"  # below data/: what people of the project wrote
 VALIDATION_TOKENS = 32_768  # looked at on the way, about; the last measure sees all
 SAMPLES = 3  # held-out prompts that are answered on the way
+KEPT = 1_000  # held-out conversations written beside the model
 AT_ONCE = 2_000  # conversations encoded together
 EXAM_TOKENS = 40  # of an exam's answer, about
 Numbers = npt.NDArray[np.float64]
@@ -195,6 +197,20 @@ def describe_source(
     }
 
 
+def keep_held_out(conversations: Sequence[Conversation], out: Path) -> None:
+    """held_out.jsonl: conversations that training never saw, for whoever wants to compare answers."""
+    rows = [
+        {
+            "id": each.id,
+            "source": each.source,
+            "language": each.language,
+            "messages": [m.as_json() for m in each.messages],
+        }
+        for each in conversations[:KEPT]
+    ]
+    write_text(out / "held_out.jsonl", "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+
+
 def weights_of(settings: SftSettings, made: Conversations) -> dict[str, float | None]:
     """Each source's share; where the recipe gives shares, people's own conversations are read as often as the others on average."""
     weights = {source.name: source.weight for source in settings.sources if source.name in made.train}
@@ -267,6 +283,7 @@ def run(project: Project, world_: World, progress: Progress, minutes: float | No
     if not world_.first:
         return
     out = project.stage_dir("sft")
+    keep_held_out(made.held_out, out)
     save_chat_model(model, tokenizer, out)
     results = describe(config, device, trained, settings, recipe)
     results |= {"data": mixture_in_json(batches.mixture()), "sources": made.card, "filled": round(batches.filled, 4)}
