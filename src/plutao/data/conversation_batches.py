@@ -1,4 +1,4 @@
-"""From conversations to the (B, T) rows that fine-tuning learns from (the book's section 3.2).
+"""From conversations to the (B, T) rows that fine-tuning learns from (the book's section 3.1).
 
 Several conversations share a row, first fit, and see only themselves (`PackedBatch.segments`); the rest of a row is
 padding. Only what the assistant writes is a target. Which row comes when depends only on the seed and on how many rows

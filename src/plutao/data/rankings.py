@@ -1,4 +1,4 @@
-"""Rankings: K answers to one conversation, put in order by somebody (the book, section 3.3, Figures 83 and 84).
+"""Rankings: K answers to one conversation, put in order by somebody (the book, section 3.1, Figures 83 and 84).
 
 On disk, ours, a row of JSONL each:
 

@@ -1,4 +1,4 @@
-"""How well a model's rewards agree with people's rankings, on prompts that it never saw (the book, section 3.3).
+"""How well a model's rewards agree with people's rankings, on prompts that it never saw (the book, section 3.1).
 
 The measure is pair accuracy: of two answers of which a labeller preferred one, how often does that one get the higher
 reward? Equal rewards count half. Beside it stand what one gets for nothing (the longer answer, a coin) and how often a

@@ -1,4 +1,4 @@
-"""What a row teaches: each token of it learned, or only read (the book, section 3.2)."""
+"""What a row teaches: each token of it learned, or only read (the book, section 3.1)."""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -21,7 +21,7 @@ WORDS = {
         "title": "What row {row} of stage {stage} teaches",
         "note": "{learned} of {tokens} tokens are learned ({share}): those in ⟦ ⟧, which the model is corrected on; the others it "
         "only reads. {texts}; padding fills {padding} of its {positions} "
-        "positions (the book, section 3.2).",
+        "positions (the book, section 3.1).",
         "texts": "{count} texts share the row, and none sees another",
         "text": "One text has the row to itself",
         "is_learned": "learned",
@@ -33,7 +33,7 @@ WORDS = {
         "title": "O que a linha {row} do estágio {stage} ensina",
         "note": "{learned} de {tokens} tokens são aprendidos ({share}): os que estão entre ⟦ ⟧, nos quais o modelo é corrigido; os "
         "outros ele só lê. {texts}; o preenchimento ocupa {padding} das suas {positions} posições "
-        "(o livro, seção 3.2).",
+        "(o livro, seção 3.1).",
         "texts": "{count} textos dividem a linha, e nenhum vê outro",
         "text": "Um só texto está na linha",
         "is_learned": "aprendido",

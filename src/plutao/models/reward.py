@@ -1,4 +1,4 @@
-"""The reward model: a decoder that gives a whole answer one number (the book, section 3.3, Figure 85).
+"""The reward model: a decoder that gives a whole answer one number (the book, section 3.1, Figure 85).
 
 What it reads is the conversation with the answer, up to the end of the assistant's turn, and then `<|reward|>`: there,
 where all has been read, one linear layer turns the residual stream into the reward. As in InstructGPT (Ouyang et al.

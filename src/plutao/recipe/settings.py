@@ -159,7 +159,7 @@ class BaseSettings(TrainSettings):
 
 
 class SftSettings(TrainSettings):
-    """Stage 2, supervised fine-tuning: the base model learns to answer, from conversations (the book's section 3.2)."""
+    """Stage 2, supervised fine-tuning: the base model learns to answer, from conversations (the book's section 3.1)."""
 
     sources: tuple[ExampleSource, ...] = ()
     """Where the conversations come from, as [[sft.sources]] tables; data/conversations is always read besides."""
@@ -171,7 +171,7 @@ class SftSettings(TrainSettings):
 
 
 class RewardSettings(TrainSettings):
-    """Stage 3, the reward model: it learns from rankings which answers people prefer (the book's section 3.3)."""
+    """Stage 3, the reward model: it learns from rankings which answers people prefer (the book's section 3.1)."""
 
     sources: tuple[ExampleSource, ...] = ()
     """Where the rankings come from, as [[reward.sources]] tables; data/rankings is always read besides."""
@@ -185,7 +185,7 @@ class RewardSettings(TrainSettings):
 
 
 class RlSettings(TrainSettings):
-    """Stage 4, reinforcement learning: the assistant tries answers and follows the reward (the book's section 3.4).
+    """Stage 4, reinforcement learning: the assistant tries answers and follows the reward (the book's section 3.1).
 
     The defaults follow InstructGPT (Ouyang et al. 2022, appendix C.4). A step draws `batch` prompts and answers them.
     """

@@ -1,4 +1,4 @@
-"""Stage 3 · the reward model: from rankings, it learns to tell which answers people prefer (the book's section 3.3).
+"""Stage 3 · the reward model: from rankings, it learns to tell which answers people prefer (the book's section 3.1).
 
 It starts from the SFT model, as InstructGPT's did (Ouyang et al. 2022, section 3.5), and is measured on prompts that it
 never saw; whether it is good enough to be followed by reinforcement learning is said in words.

@@ -1,4 +1,4 @@
-"""Stage 4 · reinforcement learning: the assistant tries answers and follows the reward (the book's section 3.4).
+"""Stage 4 · reinforcement learning: the assistant tries answers and follows the reward (the book's section 3.1).
 
 PPO as InstructGPT uses it (Ouyang et al. 2022, appendix C.4), or GRPO (Shao et al. 2024). Its batches are rollouts and its
 objective is PPO's or GRPO's; the loop is that of every other stage.

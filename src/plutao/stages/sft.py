@@ -1,4 +1,4 @@
-"""Stage 2 · supervised fine-tuning: the base model learns to answer, from conversations people wrote (the book's section 3.2)."""
+"""Stage 2 · supervised fine-tuning: the base model learns to answer, from conversations people wrote (the book's section 3.1)."""
 
 import json
 from collections import Counter

@@ -1,4 +1,4 @@
-"""Conversations as text and as tokens (the book's section 3.2): who speaks, where a turn ends, and what is learned.
+"""Conversations as text and as tokens (the book's section 3.1): who speaks, where a turn ends, and what is learned.
 
 The form is ChatML, with tool calls and their results between tokens of their own:
 

@@ -1,4 +1,4 @@
-"""Objectives that learn from preferences: the reward model's (the book, section 3.3) and DPO's.
+"""Objectives that learn from preferences: the reward model's (the book, section 3.1) and DPO's.
 
 Letters: N answers, P pairs of answers to the same prompt, R rows, T positions, V tokens of the vocabulary.
 """

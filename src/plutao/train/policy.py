@@ -5,7 +5,7 @@ D the width of the hidden states. `mask` is True where an answer has an action; 
 
 A policy writes an answer token by token; the answer as a whole gets a score. What is maximised is the score less a
 coefficient β times the KL divergence from the model that training started from (Ziegler et al. 2019; Stiennon et al. 2020;
-Ouyang et al. 2022, InstructGPT, equation 2; the book, section 3.3).
+Ouyang et al. 2022, InstructGPT, equation 2; the book, section 3.1).
 """
 
 import itertools
