@@ -30,7 +30,7 @@ WORDS = {
         "no": "read",
     },
     "pt": {
-        "title": "O que a linha {row} do estágio {stage} ensina",
+        "title": "O que a linha {row} da etapa {stage} ensina",
         "note": "{learned} de {tokens} tokens são aprendidos ({share}): os que estão entre ⟦ ⟧, nos quais o modelo é corrigido; os "
         "outros ele só lê. {texts}; o preenchimento ocupa {padding} das suas {positions} posições "
         "(o livro, seção 3.1).",
