@@ -1,4 +1,4 @@
-"""The stages in order: text in, tokenizer, base model, report. What is done already is not done again."""
+"""The stages in order, from text to the report. What is done already is not done again."""
 
 import shlex
 import shutil

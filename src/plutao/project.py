@@ -2,9 +2,9 @@
 
 my-assistant/
   plutao.toml            the recipe
-  data/                  sources, documents, token shards
+  data/                  sources, documents, token shards; conversations and rankings that people wrote
   runs/<run>/            recipe.toml as resolved, run.json, report.*, one folder a stage
-  runs/current           -> the run that complete, eval and serve use
+  runs/current           -> the run that chat, complete and eval use
 """
 
 import os

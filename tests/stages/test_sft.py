@@ -263,7 +263,7 @@ def test_any_row_of_training_can_be_looked_at(root: Path) -> None:
     assert of_base["learned"] == of_base["positions"] == 48 and of_base["padding"] == 0
     page = root / "mask.html"
     done("inspect", root, "--run", "r", "--mask", "--html", page, "--language", "pt")
-    assert "O que a linha 0 do estágio sft ensina" in page.read_text()
+    assert "O que a linha 0 da etapa sft ensina" in page.read_text()
     assert "no rows with a mask" in refused("inspect", root, "--run", "r", "--stage", "rl", "--mask")
     assert "There is no run 'x'" in refused("inspect", root, "--run", "x", "--mask")
 
