@@ -190,7 +190,9 @@ def view(seen: NextTokens, language: str = "en") -> View:
     shares = [candidate.probability for candidate in shown]
     return View(
         id="next",
-        title=say["next"].format(text=tail(seen.text)) if seen.text else say["first_of_answer" if seen.came else "first"],
+        title=say["next"].format(text=tail(seen.text))
+        if seen.text
+        else say["first_of_answer" if seen.came else "first"],
         note=say["next_note"].format(bits=form.number(seen.entropy, 2), choices=form.significant(2**seen.entropy)),
         columns=[say["token"], say["id"], say["probability"], say["log_probability"], say["logit"]],
         rows=rows,
