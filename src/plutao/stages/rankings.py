@@ -46,7 +46,9 @@ CHECKED = 50_000
 """Rankings of a source, at most, that are read to see whether they fit before the stages ahead are trained."""
 ANSWER_TOKENS = 128
 """Of an answer that the SFT model writes, at most."""
-AT_ONCE = 64
+SLOTS = 64
+"""Answers that are written at once."""
+AT_ONCE = 256
 """Questions answered between two writes to disk: the most that a kill can cost."""
 SHARE_OF_TIME = 0.4
 """Of a stage's minutes, at most so much goes into writing answers."""
@@ -232,7 +234,7 @@ def of_world(
     sampling = Sampling(
         temperature=answering.temperature, n=answering.answers, max_tokens=ANSWER_TOKENS, seed=recipe.seed
     )
-    chat = load_chat(project.stage_dir("sft"), slots=AT_ONCE)
+    chat = load_chat(project.stage_dir("sft"), slots=SLOTS)
     answers = write_answers(
         chat, [question for question, _ in questions], sampling, project.stage_dir(stage), wanted, progress, seconds
     )
