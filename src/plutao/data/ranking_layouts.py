@@ -345,8 +345,7 @@ def ranking_of_replies(path: Messages, node: Node, ranked: Sequence[Node], root:
     """The ranked replies to the end of a path."""
     answers = [reply.message.content for reply in ranked]
     ranks = [reply.rank or 0 for reply in ranked]
-    names = {"asked": "text", "answered": "text", "ranked": "rank"}
-    return Raw(path, answers, ranks, **names, id=node.id, group=root.id, language=root.language)
+    return Raw(path, answers, ranks, "text", "text", "rank", id=node.id, group=root.id, language=root.language)
 
 
 def has(*names: str) -> Callable[[Fields], bool]:
