@@ -18,6 +18,7 @@ from torch import Tensor
 
 from plutao.errors import UserError
 from plutao.generate import native
+from plutao.generate.grammar import Grammar
 
 WINDOW = 128
 """Tokens sorted at first: in a trained model nearly every draw ends among them; the others are sorted when it does not."""
@@ -38,6 +39,14 @@ class Sampling:
     """Only tokens at least this share as probable as the most probable one (Nguyen et al. 2024)."""
     repetition_penalty: float = 1.0
     """Divides the positive logits of tokens already in prompt or answer, multiplies negative ones (Keskar et al. 2019)."""
+    frequency_penalty: float = 0.0
+    """Taken from a token's logit for each time it stands in the answer already."""
+    presence_penalty: float = 0.0
+    """Taken once from the logit of every token that stands in the answer already."""
+    logit_bias: tuple[tuple[int, float], ...] = ()
+    """(token, what is added to its logit): −100 forbids it, 100 leaves hardly any other."""
+    grammar: Grammar | None = None
+    """A form that the answer must have."""
     max_tokens: int = 100
     """Tokens of an answer at most."""
     stop: tuple[str, ...] = ()
@@ -65,6 +74,13 @@ class Sampling:
             ("top_p", 0.0 < self.top_p <= 1.0, "a number > 0 and ≤ 1"),
             ("min_p", 0.0 <= self.min_p <= 1.0, "a number from 0 to 1"),
             ("repetition_penalty", 0.0 < self.repetition_penalty <= 100.0, "a number > 0 and ≤ 100 (1: none)"),
+            ("frequency_penalty", -2.0 <= self.frequency_penalty <= 2.0, "a number from -2 to 2"),
+            ("presence_penalty", -2.0 <= self.presence_penalty <= 2.0, "a number from -2 to 2"),
+            (
+                "logit_bias",
+                all(token >= 0 and -100.0 <= bias <= 100.0 for token, bias in self.logit_bias),
+                "token ids with numbers from -100 to 100",
+            ),
             ("max_tokens", self.max_tokens >= 1, "a whole number ≥ 1"),
             ("stop", all(self.stop), "a list of texts, none of them empty"),
             ("stop_probability", 0.0 <= self.stop_probability <= 1.0, "a number from 0 to 1"),
