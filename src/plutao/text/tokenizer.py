@@ -18,14 +18,14 @@ import tokenizers
 
 from plutao.errors import UserError
 from plutao.files import fingerprint, read_json, write_json, write_text
-from plutao.text import gpt2
+from plutao.text import bert, gpt2
 from plutao.text.special import END_OF_TEXT, MASK, PAD, SPECIAL_TOKENS, UNKNOWN, added
 from plutao.text.template import TEMPLATE
 from plutao.text.training import train_backend
 
 __all__ = ["SPECIAL_TOKENS", "IncrementalDecoder", "Tokenizer", "train"]
 
-ROLES = ("bos_token", "eos_token", "pad_token", "unk_token", "mask_token")
+ROLES = ("bos_token", "eos_token", "pad_token", "unk_token", "mask_token", "cls_token", "sep_token")
 OUR_SETTINGS: dict[str, Any] = {
     "tokenizer_class": "PreTrainedTokenizerFast",
     "bos_token": END_OF_TEXT,
@@ -174,6 +174,11 @@ class Tokenizer:
             encodings = self._backend.encode_batch_fast(whole, add_special_tokens=False)
         return [encoding.ids for encoding in encodings]
 
+    def encode_with_places(self, text: str) -> tuple[list[int], list[tuple[int, int]]]:
+        """The ids of a text, and where in it each of them begins and ends, in characters."""
+        encoding = self._backend.encode(text, add_special_tokens=False)
+        return encoding.ids, encoding.offsets
+
     def decode(self, ids: Sequence[int]) -> str:
         """The text of ids; special tokens are shown as they are written, broken characters as U+FFFD."""
         text: str = self._backend.decode(ids, skip_special_tokens=False)
@@ -197,6 +202,20 @@ class Tokenizer:
             return bytes.fromhex(one_byte[1])
         return written.replace("▁", " ").encode()
 
+    def token_name(self, token: int) -> str:
+        """A token as the vocabulary writes it: `##ção`, `Ġde`; empty for ids beyond the vocabulary."""
+        return self._backend.id_to_token(token) or ""
+
+    def continues_word(self, token: int) -> bool:
+        """Whether a token goes on with the word of the token before it: `##` in front, or no blank and a letter or digit."""
+        if token in self.special_ids:
+            return False
+        if self.kind == "wordpiece":
+            return self.token_name(token).startswith("##")
+        first = self.token_bytes(token)[:1]
+        halved = b"\x80" <= first < b"\xc0"  # a character that began in the token before
+        return self.kind != "word" and (halved or self.token_text(token)[:1].isalnum())
+
     def token_text(self, token: int) -> str:
         r"""A token for display; the bytes of a broken character are shown as \xNN."""
         return self.token_bytes(token).decode("utf-8", errors="backslashreplace")
@@ -216,7 +235,8 @@ class Tokenizer:
 
     @classmethod
     def load(cls, folder: Path) -> "Tokenizer":
-        """Reads a folder of ours, any Hugging Face folder with tokenizer.json, or GPT-2's two files (see `text.gpt2`).
+        """Reads a folder of ours, any Hugging Face folder with tokenizer.json, GPT-2's two files (see `text.gpt2`),
+        or BERT's vocab.txt (see `text.bert`).
 
         Raises:
             UserError: nothing to read there, or a damaged file.
@@ -225,8 +245,10 @@ class Tokenizer:
             return cls._load_hugging_face(folder)
         if files := gpt2.find_files(folder):
             return cls(gpt2.load_backend(*files))
+        if bert.has_vocabulary(folder):
+            return cls(bert.load_backend(folder), bert.published_settings())
         raise UserError(
-            f"There is no tokenizer in {folder}. It needs tokenizer.json, or GPT-2's encoder.json and vocab.bpe."
+            f"There is no tokenizer in {folder}. It needs tokenizer.json, GPT-2's encoder.json and vocab.bpe, or BERT's vocab.txt."
         )
 
     @classmethod
@@ -248,6 +270,11 @@ class Tokenizer:
     def with_settings(self, **changes: Any) -> "Tokenizer":
         """The same tokenizer with other settings in tokenizer_config.json."""
         return Tokenizer(self._backend, self.settings | changes, self._saved)
+
+    def with_frame(self, opens: str, separates: str) -> "Tokenizer":
+        """The same tokenizer, which other programs let put `opens` before a text and `separates` behind it (`text.bert`)."""
+        saved = bert.with_frame(self._saved, opens, separates)
+        return Tokenizer(backend_of(saved), self.settings, saved)
 
     def with_special_tokens(self, tokens: Sequence[str]) -> "Tokenizer":
         """The tokenizer with these special tokens; those it lacks get ids behind its last one."""
