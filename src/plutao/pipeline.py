@@ -1,9 +1,10 @@
 """The stages in order, from text to the report. What is done already is not done again."""
 
+import importlib
 import shlex
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,9 +21,9 @@ from plutao.errors import UserError
 from plutao.evaluate import contest
 from plutao.evaluate.report import build
 from plutao.files import fingerprint, read_json, write_json
-from plutao.project import Project, is_complete, only_one, reuse_stage
-from plutao.recipe import Recipe, Stage
-from plutao.stages import base, dial, dpo, reward, rl, sft, tokenizer
+from plutao.project import Project, is_complete, only_one, reuse_stage, whatever_is_in
+from plutao.recipe import Recipe, Stage, TrainSettings
+from plutao.stages import dial, tokenizer
 from plutao.stages.card import read_card
 from plutao.stages.held_out import held_out
 from plutao.text.tokenizer import Tokenizer
@@ -31,11 +32,10 @@ from plutao.train.parallel import World
 from plutao.train.progress import Silence, TerminalProgress, clock, transfer_bar
 
 Note = Callable[[str], None]
-TRAINED: dict[str, Any] = {"base": base, "sft": sft, "reward": reward, "rl": rl, "dpo": dpo}
-"""The modules of the stages that train: each has check(recipe, root), inputs(project) and run(project, world, progress, minutes)."""
-NAMES = {"base": "Base", "sft": "SFT", "reward": "Reward", "rl": "RL", "dpo": "DPO"}
+NAMES = {"sft": "SFT", "rl": "RL", "dpo": "DPO", "elmo": "ELMo", "bert": "BERT", "ngram": "n-grams"}
+"""How stages are written that are not just called by their names."""
 WEIGHTS = {"base": 5.0, "sft": 3.0, "reward": 1.0, "rl": 2.5, "dpo": 1.0}
-"""How a time given for everything is shared, where the recipe's stages are not all counted in minutes."""
+"""How a time given for everything is shared, where the recipe's stages are not all counted in minutes; others weigh 1."""
 CLOSING = 0.08
 """Share kept back for comparing the stages at the end."""
 
@@ -80,24 +80,20 @@ def run(
         with only_one(project):
             projects.sweep(project)
             check(project)
-            card, documents = text_in(project, note, console)
-            project = projects.choose_run(project, card.fingerprint, name)
-            write_json(project.run_dir / "card.json", card.as_json())
-            note(f"Run {project.run}: {project.run_dir}")
-            made = make_tokenizer(project, documents, card, note)
+            project = prepare(project, name, note, console, stage)
             if stage == "tokenizer":
                 return project
-            make_shards(project, documents, made, note, console)
-            base_minutes = time_left.of("base")
-            if base_minutes is None:
+            if minutes is None or "base" not in time_left.weights:
                 project = dial.settled(project)
             else:
+                base_minutes = time_left.of("base")
+                assert base_minutes is not None
                 project = dial.settle(project, base_minutes, note, overrides, keep_size, world.size)
             for trained in stages_up_to(project.recipe, stage):
                 if not is_there(project, trained, note):
                     tell_others((project.run, trained), world)
                     progress = TerminalProgress(console, trained) if console else Silence()
-                    TRAINED[trained].run(project, world, progress, time_left.of(trained))
+                    module_of(trained).run(project, world, progress, time_left.of(trained))
                 note(in_a_line(trained, read_card(project.stage_dir(trained))))
             finish(project, stage, time_left, note)
             return project
@@ -107,9 +103,18 @@ def run(
         parallel.leave(world)
 
 
-def stages_up_to(recipe: Recipe, last: str | None) -> list[Stage]:
+def module_of(stage: str) -> Any:
+    """The module of a stage that trains: it has check(recipe, root), inputs(project) and run(project, world, progress, minutes)."""
+    return importlib.import_module(f"plutao.stages.{stage}")
+
+
+def name_of(stage: str) -> str:
+    return NAMES.get(stage, stage.capitalize())
+
+
+def stages_up_to(recipe: Recipe, last: str | None) -> Sequence[Stage]:
     """The stages that train, in their order."""
-    wanted = [stage for stage in recipe.stages if stage in TRAINED]
+    wanted = [stage for stage in recipe.stages if stage != "tokenizer"]
     if last is None:
         return wanted
     if last not in wanted:
@@ -117,6 +122,25 @@ def stages_up_to(recipe: Recipe, last: str | None) -> list[Stage]:
             f"This recipe has no stage {last!r}: it has {', '.join(recipe.stages)}. Add a [{last}] section."
         )
     return wanted[: wanted.index(last) + 1]
+
+
+def prepare(project: Project, name: str | None, note: Note, console: Console | None, last: str | None) -> Project:
+    """The text, the tokenizer and the token shards that the stages read, in a run that is chosen or begun here.
+
+    Stages that bring their own data, as pairs of sentences or images, need none of these.
+    """
+    if "tokenizer" not in project.recipe.stages:
+        project = projects.choose_run(project, fingerprint([]), name)
+        note(f"Run {project.run}: {project.run_dir}")
+        return project
+    card, documents = text_in(project, note, console)
+    project = projects.choose_run(project, card.fingerprint, name)
+    write_json(project.run_dir / "card.json", card.as_json())
+    note(f"Run {project.run}: {project.run_dir}")
+    made = make_tokenizer(project, documents, card, note)
+    if last != "tokenizer":
+        make_shards(project, documents, made, note, console)
+    return project
 
 
 class Allowance:
@@ -127,8 +151,9 @@ class Allowance:
     def __init__(self, recipe: Recipe, last: str | None, minutes: float | None) -> None:
         self.minutes, self.started = minutes, time.perf_counter()
         stages = [] if last == "tokenizer" else stages_up_to(recipe, last)
-        own = [getattr(recipe, stage).minutes for stage in stages]
-        weights = own if all(own) else [WEIGHTS[stage] for stage in stages]
+        self.in_minutes = [stage for stage in stages if isinstance(getattr(recipe, stage), TrainSettings)]
+        own: list[Any] = [getattr(getattr(recipe, stage), "minutes", None) for stage in stages]
+        weights: list[float] = own if all(own) else [WEIGHTS.get(stage, 1.0) for stage in stages]
         self.weights: dict[str, float] = dict(zip(stages, weights, strict=True))
         closing = CLOSING * sum(self.weights.values()) if len(stages) > 1 else 0.0
         self.weights["closing"] = closing
@@ -140,7 +165,7 @@ class Allowance:
         return tuple(
             f"{stage}.minutes={self.minutes * weight / whole:.6g}"
             for stage, weight in self.weights.items()
-            if stage != "closing"
+            if stage in self.in_minutes
         )
 
     def of(self, stage: str) -> float | None:
@@ -155,14 +180,19 @@ class Allowance:
 
 def check(project: Project) -> None:
     """Everything that can be refused before long work starts: sources, corpora, shapes, memory."""
+    if "tokenizer" in project.recipe.stages:
+        check_sources(project)
+    for stage in stages_up_to(project.recipe, None):
+        module_of(stage).check(project.recipe, project.root)
+
+
+def check_sources(project: Project) -> None:
     if not project.recipe.data.sources:
         raise UserError(
             f"{project.root / projects.RECIPE_FILE} names no text: `plutao data add {project.root} FILES` adds some "
             "(.txt, .md, .jsonl, .parquet)."
         )
     ensure(project.recipe.data, project.root)
-    for stage in stages_up_to(project.recipe, None):
-        TRAINED[stage].check(project.recipe, project.root)
 
 
 def text_in(project: Project, note: Note, console: Console | None = None) -> tuple[DataCard, Path]:
@@ -197,12 +227,12 @@ def make_shards(project: Project, documents: Path, made: Tokenizer, note: Note, 
 
 def is_there(project: Project, stage: Stage, note: Note) -> bool:
     """Whether a stage needs no training, because it is done or can be taken over from another run."""
-    inputs = TRAINED[stage].inputs(project)
+    inputs = module_of(stage).inputs(project)
     if is_complete(project.stage_dir(stage), inputs):
-        note(f"{NAMES[stage]}: done already in run {project.run}.")
+        note(f"{name_of(stage)}: done already in run {project.run}.")
         return True
     if other := reuse_stage(project, stage, inputs):
-        note(f"{NAMES[stage]}: taken over from {other}, whose settings and text are the same.")
+        note(f"{name_of(stage)}: taken over from {other}, whose settings and text are the same.")
         return True
     begin(project.stage_dir(stage), inputs)
     return False
@@ -213,8 +243,8 @@ def begin(folder: Path, inputs: str) -> None:
     a model that was trained anew since, is not gone on with.
     """
     path = folder / "begun.json"
-    made_from = [read_json(file).get("inputs") for file in (path, folder / "stage.json") if file.is_file()]
-    if any(other != inputs for other in made_from):
+    made_from = [whatever_is_in(file).get("inputs") for file in (path, folder / "stage.json")]
+    if any(other not in (None, inputs) for other in made_from):
         shutil.rmtree(folder / "checkpoints", ignore_errors=True)
     write_json(path, {"inputs": inputs})
 
@@ -226,8 +256,13 @@ def finish(project: Project, stage: str | None, time_left: Allowance, note: Note
     projects.make_current(project.root, project.run_dir.name)
     note(f"Report: {report}")
     place = shlex.quote(str(project.root))
-    talks = "sft" in stages_up_to(project.recipe, stage)
-    note(f"Try: plutao chat {place}" if talks else f'Try: plutao complete {place} --prompt "…"')
+    done = stages_up_to(project.recipe, stage)
+    if "sft" in done:
+        note(f"Try: plutao chat {place}")
+    elif "base" in done:
+        note(f'Try: plutao complete {place} --prompt "…"')
+    else:
+        note("\n".join(f"Try: {module_of(one).TRY.format(place=place)}" for one in done))
 
 
 def compare(project: Project, time_left: Allowance, note: Note) -> None:
@@ -259,6 +294,8 @@ def compare(project: Project, time_left: Allowance, note: Note) -> None:
 
 def in_a_line(stage: str, card: dict[str, Any]) -> str:
     """What a stage came to."""
+    if "in_a_line" in card:
+        return f"{name_of(stage)}: {card['in_a_line']}"
     parts = [
         f"{card['parameters'] / 1e6:.1f}M parameters, {card['tokens'] / 1e6:.2f}M tokens in {clock(card['seconds'])} "
         f"({card['tokens_per_second']:,.0f} tokens/s)"
@@ -278,7 +315,7 @@ def in_a_line(stage: str, card: dict[str, Any]) -> str:
         parts.append(
             f"reward {card['reward_before']:.2f} → {card['reward_after']:.2f}, KL {card['kl']:.1f} nats per answer"
         )
-    return f"{NAMES[stage]}: {'; '.join(parts)}."
+    return f"{name_of(stage)}: {'; '.join(parts)}."
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -300,4 +337,4 @@ def follow(project: Project, world: World, time_left: Allowance) -> None:
             return
         run, stage = message[0]
         chosen = dial.settled(replace(project, run=run))
-        TRAINED[stage].run(chosen, world, Silence(), time_left.of(stage))
+        module_of(stage).run(chosen, world, Silence(), time_left.of(stage))

@@ -258,13 +258,19 @@ def resolve_model(spec: str | None, root: Path, stage: str | None = None) -> Pat
 # Stages
 
 
+def whatever_is_in(path: Path) -> dict[str, Any]:
+    """The content of a JSON file that may be missing or damaged: nothing, then."""
+    try:
+        content = read_json(path)
+    except UserError:
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
 def is_complete(stage_dir: Path, inputs: str) -> bool:
     """Whether a stage is done, from these very inputs, and its files are there."""
-    try:
-        card = read_json(stage_dir / "stage.json")
-    except UserError:
-        return False
-    done = isinstance(card, dict) and bool(card.get("complete")) and card.get("inputs") == inputs
+    card = whatever_is_in(stage_dir / "stage.json")
+    done = bool(card.get("complete")) and card.get("inputs") == inputs
     return done and all((stage_dir / name).is_file() for name in card.get("files", []))
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from commands import Answer, done, plutao, refused, sentence, start, tiny_project, write_texts
 
-from plutao.stages import base
+from plutao.stages import common
 from plutao.train import device
 from plutao.train.checkpoint import checkpoints
 
@@ -133,7 +133,7 @@ def test_a_wrong_key_in_the_recipe(project: Path) -> None:
     assert f"plutao.toml, line {line}: unknown key 'base.stesp'. Did you mean 'steps'?" in said
     (project / "plutao.toml").write_text(recipe.replace("steps = 20", 'steps = "many"'))
     said = refused("run", project)
-    assert f"line {line}: base.steps = 'many' is not right" in said and "Allowed: a whole number > 0" in said
+    assert f"line {line}: base.steps = 'many' is not right" in said and "Allowed: a whole number ≥ 0" in said
     (project / "plutao.toml").write_text(recipe + "\n[base\n")
     assert "is not valid TOML" in refused("run", project)
 
@@ -143,7 +143,8 @@ def test_a_wrong_key_in_the_recipe(project: Path) -> None:
     [
         (("--set", "base.stepz=3"), "--set base.stepz=3: unknown key 'base.stepz'. Did you mean 'steps'?"),
         (("--set", "base.steps"), "--set base.steps is not of the form key=value"),
-        (("--stage", "sft"), "There is no stage 'sft'. The stages are: tokenizer, base."),
+        (("--stage", "sft"), "This recipe has no stage 'sft': it has tokenizer, base. Add a [sft] section."),
+        (("--stage", "sftt"), "There is no stage 'sftt'. The stages are: tokenizer, base, sft"),
         (("--time", "soon"), "--time soon is not a time: write 90s, 10m or 1.5h."),
         (("--set", "model.preset=plutao-8m"), "plutao-7m"),
         (("--set", "model.width=100"), "This model can't be built: width 100 does not divide into heads of"),
@@ -157,7 +158,7 @@ def test_wrong_words_for_a_run(project: Path, arguments: tuple[str, ...], expect
 
 
 def test_unknown_recipe_verb_folder_and_model(project: Path, tmp_path: Path) -> None:
-    assert "There is no recipe 'nope'. The recipes are: livros-pt" in refused("new", tmp_path / "x", "--recipe", "nope")
+    assert "There is no recipe 'nope'. The recipes are: assistente-en" in refused("new", tmp_path / "x", "--recipe", "nope")
     assert "exists already" in refused("new", project)
     unknown = plutao("rnu", project)
     assert unknown.status == 2 and "rnu" in unknown.err and "Traceback" not in unknown.err
@@ -297,7 +298,7 @@ def test_a_disk_too_small_for_the_training_is_said_before_it(small_disk: Path) -
 
 
 def test_a_full_disk_at_every_moment(small_disk: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(base, "assert_room", lambda *_: None)  # as if another program filled the disk meanwhile
+    monkeypatch.setattr(common, "assert_room", lambda *_: None)  # as if another program filled the disk meanwhile
     project, filler = tiny_project(small_disk / "tiny"), small_disk / "filler"
     refusals = 0
     # Room, in kB, for less and less of it: documents, tokenizer, shards, checkpoint, model, report.

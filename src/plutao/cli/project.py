@@ -29,7 +29,7 @@ def new(
 def run(
     folder: Annotated[Path, typer.Argument(metavar="[DIR]", help="The project folder.")] = Path(),
     stage: Annotated[
-        str | None, typer.Option(help="Stop after this stage: tokenizer, base, sft, reward, rl or dpo.")
+        str | None, typer.Option(help="Stop after this stage: tokenizer, base, sft, reward, rl …")
     ] = None,
     set_: Annotated[
         list[str], typer.Option("--set", metavar="KEY=VALUE", help="Override one key of the recipe, as base.batch=32.")

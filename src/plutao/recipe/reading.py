@@ -12,7 +12,8 @@ from pydantic import BaseModel, ValidationError
 
 from plutao.errors import UserError
 from plutao.recipe.describe import allowed_values, model_inside
-from plutao.recipe.settings import LENGTHS, Recipe
+from plutao.recipe.settings import Recipe
+from plutao.recipe.training import LENGTHS
 
 
 def load(path: Path, overrides: Sequence[str] = ()) -> Recipe:

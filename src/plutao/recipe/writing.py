@@ -8,7 +8,7 @@ from pydantic import BaseModel
 
 from plutao.files import write_text
 from plutao.recipe.describe import allowed_values, first_line, model_inside
-from plutao.recipe.settings import Recipe
+from plutao.recipe.settings import STAGES, Recipe
 
 
 def save(recipe: Recipe, path: Path, every_key: bool = True) -> None:
@@ -28,6 +28,7 @@ def render(recipe: Recipe, every_key: bool = False) -> str:
 
 
 def section_lines(section: BaseModel, path: tuple[str, ...], every_key: bool) -> Iterator[str]:
+    absent = set(STAGES) - set(section.stages) if isinstance(section, Recipe) else set()
     subsections = []
     for name, field in type(section).model_fields.items():
         value = getattr(section, name)
@@ -42,7 +43,7 @@ def section_lines(section: BaseModel, path: tuple[str, ...], every_key: bool) ->
             yield f"{'' if is_set else '# '}{name} = {tomlkit.item(value).as_string()}"
     for name, value in subsections:
         header = ".".join((*path, name))
-        if value is None:
+        if value is None or header in absent - {"tokenizer"}:
             if not every_key:
                 inner = model_inside(type(section).model_fields[name].annotation)
                 assert inner is not None

@@ -19,7 +19,7 @@ from plutao.models.decoder import Decoder
 from plutao.models.interop.huggingface import save_model
 from plutao.project import Project, is_complete
 from plutao.recipe import Recipe
-from plutao.recipe.settings import LENGTHS
+from plutao.recipe.training import LENGTHS
 from plutao.stages import base
 from plutao.stages.card import read_card, write_card
 from plutao.text.tokenizer import Tokenizer

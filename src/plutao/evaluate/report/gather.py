@@ -14,8 +14,8 @@ from plutao import __version__
 from plutao.errors import UserError
 from plutao.evaluate.report.history import History, read_history
 from plutao.files import read_json
+from plutao.recipe import STAGES
 
-ORDER = ("tokenizer", "base", "sft", "reward", "rl", "dpo")
 OF_CONTEST = ("win_rates", "ratings", "diversity", "arithmetic", "right")
 """What of comparisons.json stands at the top of report.json; the rest is under `comparisons`."""
 SHOWN_ANSWERS = 8
@@ -56,7 +56,7 @@ def gather(run_dir: Path) -> tuple[dict[str, Any], dict[str, History]]:
 def stages_of(run_dir: Path) -> list[str]:
     """Names of the finished stages, in the order of the circle."""
     found = {path.parent.name for path in run_dir.glob("*/stage.json") if not path.parent.name.startswith(".")}
-    return [stage for stage in ORDER if stage in found] + sorted(found - set(ORDER))
+    return [stage for stage in STAGES if stage in found] + sorted(found - set(STAGES))
 
 
 def exams(stages: dict[str, Any], taken_later: dict[str, Any]) -> dict[str, Any]:
