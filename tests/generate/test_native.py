@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from plutao.compiled import compilers
 from plutao.generate import native
 from plutao.generate.cache import SlotCache
 from plutao.generate.engine import Engine
@@ -27,7 +28,7 @@ SHAPES = [
     {"norm": "layer", "positions": "learned", "activation": "gelu", "bias": False, "kv_heads": 4},
 ]
 compiler = pytest.mark.skipif(
-    not any(shutil.which(name) for name in native.compilers()), reason="no C++ compiler on this machine"
+    not any(shutil.which(name) for name in compilers()), reason="no C++ compiler on this machine"
 )
 
 

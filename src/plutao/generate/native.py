@@ -5,11 +5,6 @@ C++ compiler is found.
 """
 
 import ctypes
-import hashlib
-import os
-import shutil
-import subprocess
-import tempfile
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
@@ -20,12 +15,12 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from plutao.compiled import library
 from plutao.generate.cache import SlotCache
 from plutao.generate.packed import FoldedBlock, fold_block, fold_norm
 from plutao.models.decoder import Block, Decoder, DecoderConfig
 
 SOURCES = tuple(Path(__file__).with_name(name) for name in ("native.cpp", "draw.cpp"))
-FLAGS = ("-O3", "-march=native", "-std=c++17", "-fPIC", "-shared", "-fopenmp")
 LANES, PANEL = 16, 32
 """As in native.cpp."""
 ACTIVATIONS = {"swiglu": 0, "gelu": 1, "gelu_tanh": 2}
@@ -266,45 +261,4 @@ def entry_point(dtype: torch.dtype) -> Any | None:
 @cache
 def load() -> ctypes.CDLL | None:
     """The library for this machine, built where it is not there yet (a second or two, once); None where it can't be."""
-    compiler = next((path for name in compilers() if (path := shutil.which(name))), None)
-    if compiler is None:
-        return None
-    library = folder() / f"decoder-{key(compiler)}.so"
-    try:
-        if not library.exists():
-            build(compiler, library)
-        return ctypes.CDLL(str(library))
-    except (OSError, subprocess.SubprocessError):
-        return None
-
-
-def compilers() -> Sequence[str]:
-    named = os.environ.get("CXX")
-    return [named] if named is not None else ["g++", "clang++", "c++"]
-
-
-def build(compiler: str, library: Path) -> None:
-    """Compiles beside `library` and moves the result there, so that processes that build at once do no harm."""
-    library.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=library.parent) as place:
-        built = Path(place) / library.name
-        command = [compiler, *FLAGS, *map(str, SOURCES), "-o", str(built)]
-        subprocess.run(command, check=True, capture_output=True, timeout=120)
-        built.replace(library)
-
-
-def folder() -> Path:
-    """Where built code is kept between processes."""
-    home = os.environ.get("XDG_CACHE_HOME")
-    return (Path(home) if home else Path.home() / ".cache") / "plutao"
-
-
-def key(compiler: str) -> str:
-    """Changes with the source, the compiler and the processor, for each of which the code is made."""
-    processor = b""
-    if Path("/proc/cpuinfo").exists():
-        lines = Path("/proc/cpuinfo").read_bytes().splitlines()
-        processor = next((line for line in lines if line.startswith((b"flags", b"Features"))), b"")
-    version = f"{compiler} {Path(compiler).stat().st_mtime} {FLAGS}".encode()
-    sources = b"".join(source.read_bytes() for source in SOURCES)
-    return hashlib.sha256(sources + version + processor).hexdigest()[:16]
+    return library("decoder", SOURCES)
