@@ -1,8 +1,9 @@
 """The service's database: SQLite beside the project by default, PostgreSQL by URL; its schema is brought up to date here."""
 
 import sqlite3
+import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,8 @@ class Database:
     def __init__(self, url: URL) -> None:
         self.url = url
         self.engine = make_engine(url)
+        # SQLite's own queue of writers asks again and again; threads of one process wait for each other here instead
+        self._one_writer = threading.Lock() if self.on_sqlite else nullcontext()
 
     @property
     def name(self) -> str:
@@ -48,7 +51,11 @@ class Database:
 
     @contextmanager
     def writing(self) -> Iterator[Session]:
-        with Session(self.engine, expire_on_commit=False) as session, session.begin():
+        with (
+            self._one_writer,
+            Session(self.engine, expire_on_commit=False) as session,
+            session.begin(),
+        ):
             session.connection(execution_options={"writes": True})
             yield session
 
