@@ -34,7 +34,7 @@ class ScheduleSettings(Settings):
     """How the learning rate goes up and comes down."""
 
     kind: Literal["wsd", "cosine", "inverse_sqrt", "constant"] = "wsd"
-    """`wsd`: stable, then linear decay (Hu et al. 2024); `cosine`: down half a cosine; `inverse_sqrt`: as 1 ÷ √step (Vaswani et al. 2017)."""
+    """`wsd`: stable, then linear decay (Hu et al. 2024); `cosine`: down half a cosine; `inverse_sqrt`: 1 ÷ √step (Vaswani et al. 2017)."""
     warmup: float = Field(default=0.02, ge=0, le=0.5)
     """Share of the steps that go up."""
     decay: float = Field(default=0.5, ge=0, le=1)
