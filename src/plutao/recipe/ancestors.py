@@ -15,6 +15,52 @@ class NgramSettings(Settings):
 class VectorsSettings(TrainSettings):
     """Word vectors: words that keep the same company lie close together (the book's section 2.6)."""
 
+    kind: Literal["skipgram", "cbow"] = "skipgram"
+    """`skipgram` finds the neighbours from the word, `cbow` the word from its neighbours (Mikolov et al. 2013)."""
+    width: int = Field(default=100, ge=2)
+    """Numbers in a word's vector."""
+    window: int = Field(default=5, ge=1)
+    """Neighbours looked at on each side; every word draws its own reach, from 1 to this."""
+    negatives: int = Field(default=5, ge=1)
+    """Words drawn beside each neighbour, which the word must learn to tell from it (negative sampling)."""
+    subsample: float = Field(default=1e-3, ge=0, le=1)
+    """Words more frequent than this share are left out at random, the more often the more frequent; 0: none are."""
+    least_count: int = Field(default=5, ge=1)
+    """A word that comes less often has no vector."""
+    vocabulary: int = Field(default=200_000, ge=2)
+    """Words at most, the most frequent ones."""
+    lowercase: bool = True
+    """Read capital letters as small ones."""
+    subwords: bool = False
+    """A word's vector is the mean of its own and those of its parts, so that unseen words have one (Bojanowski et al. 2017)."""
+    shortest: int = Field(default=3, ge=1)
+    """With subwords: letters of the shortest part, < and > for the word's ends counted in."""
+    longest: int = Field(default=6, ge=1)
+    """With subwords: letters of the longest part."""
+    buckets: int = Field(default=200_000, ge=1)
+    """With subwords: vectors that all parts share by hashing."""
+    similarity: str | None = None
+    """A test of pairs that people gave marks for likeness: a corpus of the catalogue, or a file relative to the project."""
+    analogies: str | None = None
+    """A test of analogies, four words a line: a corpus of the catalogue, or a file relative to the project."""
+    batch: int = Field(default=10_000, ge=1)
+    """Words a step; the learning rate falls from step to step."""
+    optimizer: OptimizerSettings = OptimizerSettings(kind="adamw", learning_rate=0.025)
+    schedule: ScheduleSettings = ScheduleSettings(kind="wsd", warmup=0.0, decay=1.0, floor=0.004)
+
+    @model_validator(mode="after")
+    def plain_descent(self) -> Self:
+        plain = VectorsSettings.model_fields["optimizer"].default
+        of_optimizer = self.optimizer.model_copy(update={"learning_rate": plain.learning_rate})
+        if of_optimizer != plain or self.micro_batch is not None or self.precision == "bf16":
+            raise ValueError(
+                "[vectors] follows each pair's own slope, in fp32: of how it learns only batch, compile, schedule and "
+                "optimizer.learning_rate can be set"
+            )
+        if self.shortest > self.longest:
+            raise ValueError(f"shortest ({self.shortest}) is longer than longest ({self.longest})")
+        return self
+
 
 class RecurrentSettings(TrainSettings):
     """Neural language models before the Transformer: a fixed window, RNN, GRU, LSTM (the book's sections 2.3, 4.1, 4.2)."""
