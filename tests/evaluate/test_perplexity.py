@@ -85,7 +85,7 @@ def test_a_model_that_knows_nothing_spends_the_logarithm_of_its_vocabulary(token
 
 def test_every_later_token_is_scored_with_at_least_half_a_context_before_it(tokenizer: Tokenizer) -> None:
     tally = perplexity.Tally()
-    windows = list(perplexity.all_windows(16, tokenizer, [TEXTS[1]], tally, {}, lambda raw: None))
+    windows = list(perplexity.all_windows(16, 8, tokenizer, [TEXTS[1]], tally, {}, lambda raw: None))
     # (tokens before the first scored one, tokens scored) of each window
     seen = [(len(window.inputs) - len(window.targets), len(window.targets)) for window in windows]
     assert seen[0] == (0, 16), "the first window scores all it can"

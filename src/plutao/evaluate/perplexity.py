@@ -1,28 +1,32 @@
 """Bits per byte: how well a model predicts a text, in a unit that does not depend on how its tokenizer cuts it.
 
 −Σ log2 p over the text's tokens, divided by its UTF-8 bytes. `<|endoftext|>` stands in front of each document and is
-not predicted itself. A document longer than the model's context T is read in windows that advance by T/2: the first
+not predicted itself. A document longer than a decoder's context T is read in windows that advance by T/2: the first
 window scores all its tokens, each later one the T/2 it adds, so every token is scored once, with at least T/2 tokens
-before it where there are any. Perplexity per token, exp(−Σ ln p ÷ tokens), is reported beside it; it compares only
-models that share a tokenizer.
+before it where there are any. Of models that look back on a few tokens (n-grams, a feed-forward network) each token has
+all of these before it; recurrent ones, whose reach has no end, are read in windows of `LONG` tokens, by halves.
+Perplexity per token, exp(−Σ ln p ÷ tokens), is reported beside it; it compares only models that share a tokenizer.
 """
 
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from hashlib import sha256
 from itertools import islice
 from math import exp, log
-from typing import Any, Literal
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
 import torch
 import torch.nn.functional as F
+from jaxtyping import Float, Int
+from torch import Tensor, nn
 
 from plutao.errors import UserError
 from plutao.evaluate.intervals import bootstrap_ratio
 from plutao.models.decoder import Decoder
+from plutao.models.language import DecoderLanguageModel, LanguageModel, target_log_probabilities
 from plutao.text.tokenizer import Tokenizer
 
 Document = str | tuple[str, str | None]
@@ -35,6 +39,16 @@ PASSAGE = 256
 MOST_PASSAGES, MOST_DOCUMENTS = 512, 8192
 LOGITS_AT_ONCE = 1 << 24
 """Largest number of logits held at once (positions × vocabulary): 64 MiB in fp32."""
+LONG = 1024
+"""Tokens of a window where a model's reach has no end, or ends sooner."""
+
+
+@runtime_checkable
+class Layered(Protocol):
+    """A network whose last layer can be computed for some places alone."""
+
+    def hidden(self, tokens: Int[Tensor, "B T"]) -> Float[Tensor, "B T D"]: ...
+    def logits(self, hidden: Float[Tensor, "N D"]) -> Float[Tensor, "N V"]: ...
 
 
 @dataclass(frozen=True)
@@ -76,7 +90,7 @@ class BitsPerByte:
 
 
 def bits_per_byte(
-    model: Decoder,
+    model: Decoder | LanguageModel,
     tokenizer: Tokenizer,
     documents: Iterable[Document],
     *,
@@ -95,23 +109,44 @@ def bits_per_byte(
     Raises:
         UserError: the documents hold no text.
     """
+    if isinstance(model, DecoderLanguageModel):
+        model = model.decoder
     overall, languages, digest = Tally(), dict[str, Tally](), sha256()
-    windows = all_windows(model.config.context, tokenizer, documents, overall, languages, digest.update)
-    training = model.training
-    model.eval()
-    try:
-        with torch.inference_mode():
-            while flight := take_flight(windows, 8 * tokens_at_once):
-                for batch in batches(flight, tokens_at_once):
-                    score(model, batch, precision)
-                if progress is not None:
-                    progress(sum(window.bytes for window in flight))
-    finally:
-        model.train(training)
+    windows = all_windows(*window_of(model), tokenizer, documents, overall, languages, digest.update)
+    with torch.inference_mode(), at_rest(model):
+        while flight := take_flight(windows, 8 * tokens_at_once):
+            for batch in batches(flight, tokens_at_once):
+                score(model, batch, precision)
+            if progress is not None:
+                progress(sum(window.bytes for window in flight))
     if overall.bytes == 0:
         raise UserError("The text is empty: there is nothing to measure. Name files that hold text.")
     by_language = {language: tally.result() for language, tally in sorted(languages.items())}
     return overall.result(digest.hexdigest(), by_language)
+
+
+@contextmanager
+def at_rest(model: object) -> Iterator[None]:
+    """Nothing is dropped out while a network is measured."""
+    if not isinstance(model, nn.Module):
+        yield
+        return
+    training = model.training
+    model.eval()
+    try:
+        yield
+    finally:
+        model.train(training)
+
+
+def window_of(model: Decoder | LanguageModel) -> tuple[int, int]:
+    """How many tokens a window of this model has, and by how many it advances."""
+    if isinstance(model, Decoder):
+        return model.config.context, max(1, model.config.context // 2)
+    if model.reach is None:
+        return LONG, LONG // 2
+    length = max(LONG, 2 * model.reach)
+    return length, length - model.reach
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -218,7 +253,8 @@ class Window:
 
 
 def all_windows(
-    context: int,
+    length: int,
+    stride: int,
     tokenizer: Tokenizer,
     documents: Iterable[Document],
     overall: Tally,
@@ -243,20 +279,21 @@ def all_windows(
             intact = tokenizer.decode(tokens) == text
             places = [(tally, *tally.open(len(raw), len(tokens), intact)) for tally in tallies]
             ends = np.cumsum(lengths[tokens]) * (len(raw) / max(1, int(lengths[tokens].sum())))
-            yield from windows_of([tokenizer.end_of_text, *tokens], np.append(0.0, ends), context, places)
+            yield from windows_of([tokenizer.end_of_text, *tokens], np.append(0.0, ends), length, stride, places)
 
 
 def windows_of(
-    sequence: list[int], ends: npt.NDArray[np.float64], context: int, places: list[tuple[Tally, int, int]]
+    sequence: list[int], ends: npt.NDArray[np.float64], length: int, stride: int, places: list[tuple[Tally, int, int]]
 ) -> Iterator[Window]:
-    """Windows of `context` tokens over <|endoftext|> and a document; `ends[i]` is the byte where token i ends."""
+    """Windows of `length` tokens over <|endoftext|> and a document, each `stride` tokens further on; `ends[i]` is the byte
+    where token i ends.
+    """
     whole = np.array(sequence, np.int64)
-    stride = max(1, context // 2)
     passage_count = int(np.ceil(ends[-1] / PASSAGE))
     scored = 1  # the next token to be scored; token 0 is <|endoftext|>
     start = 0
     while scored < len(whole):
-        stop = min(start + context, len(whole) - 1)
+        stop = min(start + length, len(whole) - 1)
         begins = np.floor(ends[scored - 1 : stop] / PASSAGE + 1e-9).astype(np.int64)
         passages = np.minimum(begins, max(0, passage_count - 1))
         size = round(ends[stop]) - round(ends[scored - 1])
@@ -285,28 +322,43 @@ def batches(flight: list[Window], tokens_at_once: int) -> Iterator[list[Window]]
         yield batch
 
 
-def score(model: Decoder, batch: list[Window], precision: Literal["fp32", "bf16"]) -> None:
-    """One forward pass over a batch of windows; logits are computed for the scored positions only."""
-    device = next(model.parameters()).device
+def score(model: Decoder | LanguageModel, batch: list[Window], precision: Literal["fp32", "bf16"]) -> None:
+    """One pass over a batch of windows. What pads them on the right is never looked at: nobody sees what comes later."""
     longest = max(len(window.inputs) for window in batch)
-    # What pads on the right is never looked at: attention is causal.
     tokens = torch.zeros(len(batch), longest, dtype=torch.long)
+    targets = torch.zeros(len(batch), longest, dtype=torch.long)
     wanted = torch.zeros(len(batch), longest, dtype=torch.bool)
     for row, window in enumerate(batch):
-        tokens[row, : len(window.inputs)] = torch.from_numpy(window.inputs)
-        wanted[row, len(window.inputs) - len(window.targets) : len(window.inputs)] = True
-    targets = torch.from_numpy(np.concatenate([window.targets for window in batch])).to(device)
+        length = len(window.inputs)
+        tokens[row, :length] = torch.from_numpy(window.inputs)
+        wanted[row, length - len(window.targets) : length] = True
+        targets[row, length - len(window.targets) : length] = torch.from_numpy(window.targets)
+    if isinstance(model, nn.Module) and isinstance(model, Layered):
+        nats = network_nats(model, tokens, targets, wanted, precision)
+    else:
+        assert isinstance(model, LanguageModel)
+        nats = -target_log_probabilities(model, tokens, targets)[wanted]
+    values, taken = nats.double().cpu().numpy(), 0
+    for window in batch:
+        window.credit(values[taken : taken + len(window.targets)])
+        taken += len(window.targets)
+
+
+def network_nats(
+    model: nn.Module, tokens: Tensor, targets: Tensor, wanted: Tensor, precision: Literal["fp32", "bf16"]
+) -> Float[Tensor, " N"]:
+    """−ln p of the wanted targets; logits are computed for their places only, some at once."""
+    assert isinstance(model, Layered)
+    device = next(model.parameters()).device
     autocast = torch.autocast(device.type, torch.bfloat16) if precision == "bf16" else nullcontext()
     with autocast:
         hidden = model.hidden(tokens.to(device))[wanted.to(device)]  # (N, D)
-    at_once = max(1, LOGITS_AT_ONCE // model.config.vocabulary)
-    pieces = []
-    for some, answers in zip(torch.split(hidden, at_once), torch.split(targets, at_once), strict=True):
+    answers = targets[wanted].to(device)
+    pieces, start = [], 0
+    at_once = 1024  # until the first logits tell how many tokens the model knows
+    while start < len(answers):
         with autocast:
-            logits = model.logits(some)  # (n, V)
-        pieces.append(F.cross_entropy(logits.float(), answers, reduction="none"))
-    nats = torch.cat(pieces).double().cpu().numpy()
-    taken = 0
-    for window in batch:
-        window.credit(nats[taken : taken + len(window.targets)])
-        taken += len(window.targets)
+            logits = model.logits(hidden[start : start + at_once])  # (n, V)
+        pieces.append(F.cross_entropy(logits.float(), answers[start : start + at_once], reduction="none"))
+        start, at_once = start + at_once, max(1, LOGITS_AT_ONCE // logits.shape[1])
+    return torch.cat(pieces)
