@@ -271,6 +271,29 @@ class TranslationSettings(TrainSettings):
         return self
 
 
+class ImageSource(Settings):
+    """One source of images with their classes: exactly one of `path` and `corpus`."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    """A short name: letters, digits, `.`, `_`, `-`."""
+    path: str | None = None
+    """A folder or a .tar with a folder for each class, or an .idx file as MNIST's, relative to the project."""
+    corpus: str | None = None
+    """A corpus of the catalogue by name (`plutao data get` lists them)."""
+    labels: str | None = None
+    """For an .idx file of images: the one of their classes, a path or a corpus."""
+    held_out: bool = False
+    """Only to measure with."""
+    license: str | None = None
+    """Licence of the images, for the card."""
+
+    @model_validator(mode="after")
+    def exactly_one_origin(self) -> Self:
+        if (self.path is None) == (self.corpus is None):
+            raise ValueError(f"source {self.name!r} needs exactly one of path and corpus")
+        return self
+
+
 class VisionSettings(TrainSettings):
     """Images: a convolutional network or a Vision Transformer that tells what it sees (the book's section 4.2)."""
 
