@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from plutao.generate.answers import Completion
     from plutao.generate.engine import Engine
     from plutao.generate.sampling import Sampling
+    from plutao.generate.writer import Writer
 
 
 def complete(
@@ -44,8 +45,8 @@ def complete(
     import torch
 
     from plutao.generate.chat import converses
-    from plutao.generate.engine import load_engine
     from plutao.generate.sampling import Sampling
+    from plutao.generate.writer import load_writer
     from plutao.project import resolve_model
 
     sampling = Sampling(
@@ -66,7 +67,7 @@ def complete(
     folder = resolve_model(run, dir, stage)
     if converses(folder):
         typer.echo("This model learned to talk: `plutao chat` asks it as it was taught.", err=True)
-    engine = load_engine(folder, torch.bfloat16 if bf16 else None, slots=min(sampling.drawn, 16))
+    engine = load_writer(folder, torch.bfloat16 if bf16 else None, slots=min(sampling.drawn, 16))
     if json:
         print_json(engine, text, sampling, truncate)
     elif sampling.drawn == 1:
@@ -92,7 +93,7 @@ def read_prompt(prompt: str | None) -> str:
         raise UserError(f"The text on standard input is not UTF-8 (byte {error.start}): convert it first.") from error
 
 
-def print_stream(engine: "Engine", prompt: str, sampling: "Sampling", truncate: bool) -> None:
+def print_stream(engine: "Engine | Writer", prompt: str, sampling: "Sampling", truncate: bool) -> None:
     """Writes the text as it comes."""
     for piece in engine.stream(prompt, sampling, truncate_prompt=truncate):
         typer.echo(piece.text, nl=False)
@@ -107,7 +108,7 @@ def tell_truncation(completion: "Completion") -> None:
         typer.echo(f"The first {completion.truncated} tokens of the prompt did not fit and were not read.", err=True)
 
 
-def print_json(engine: "Engine", prompt: str, sampling: "Sampling", truncate: bool) -> None:
+def print_json(engine: "Engine | Writer", prompt: str, sampling: "Sampling", truncate: bool) -> None:
     """One JSON object: the prompt and its completions."""
     from json import dumps
 
@@ -116,7 +117,7 @@ def print_json(engine: "Engine", prompt: str, sampling: "Sampling", truncate: bo
     typer.echo(dumps({"prompt": prompt, "completions": described}, ensure_ascii=False))
 
 
-def describe(engine: "Engine", completion: "Completion") -> dict[str, Any]:
+def describe(engine: "Engine | Writer", completion: "Completion") -> dict[str, Any]:
     show = engine.tokenizer.token_text
     tokens = [
         {"id": token, "text": show(token), "logprob": logprob}

@@ -19,6 +19,7 @@ from typing import Any, Protocol
 from plutao.evaluate.intervals import Share, wilson
 from plutao.generate.engine import Engine
 from plutao.generate.sampling import Sampling
+from plutao.generate.writer import Writer
 from plutao.text.tokenizer import Tokenizer
 
 RULE = "greedy; the first words said must be an accepted answer's (case and punctuation ignored, accents kept)"
@@ -82,7 +83,7 @@ class ExamResult:
 
 
 def take_exam(
-    engine: Engine,
+    engine: Engine | Writer,
     tokenizer: Tokenizer,
     items: Iterable[Item],
     progress: Callable[[int], None] | None = None,

@@ -21,7 +21,8 @@ from plutao.files import read_json
 from plutao.generate.chat import Chat, converses
 from plutao.generate.engine import Engine
 from plutao.generate.tools import Calculator
-from plutao.models.interop.huggingface import load_model
+from plutao.generate.writer import Writer
+from plutao.models.language import DecoderLanguageModel, load_language_model
 from plutao.project import run_card
 from plutao.text.tokenizer import Tokenizer
 from plutao.worlds import World, world
@@ -70,40 +71,42 @@ def measure(
     Raises:
         UserError: the folder holds no model or tokenizer that can be read, or the text is empty.
     """
-    model, tokenizer = load_model(folder), Tokenizer.load(folder)
+    model, tokenizer = load_language_model(folder), Tokenizer.load(folder)
     text = bits_per_byte(model, tokenizer, texts(), progress=progress)
-    engine = Engine(model, tokenizer, slots=32)
+    writes: Engine | Writer = Writer(model, tokenizer)
+    if isinstance(model, DecoderLanguageModel):
+        writes = Engine(model.decoder, tokenizer, slots=32)
     card = read_json(folder / "stage.json") if (folder / "stage.json").is_file() else {}
     data = run_card(folder.parent).get("data") if (folder.parent / "run.json").is_file() else None
     return Measured(
         name=name_of(folder),
         text=text,
-        exam=examined(folder, engine, worlds) if worlds else None,
-        parameters=model.config.parameters(),
+        exam=examined(folder, writes, worlds) if worlds else None,
+        parameters=model.count_parameters(),
         tokens=card.get("tokens"),
         seconds=card.get("seconds"),
         data=data,
-        arithmetic=calculated(folder, engine) if sums else None,
+        arithmetic=calculated(folder, writes) if sums else None,
     )
 
 
-def examined(folder: Path, engine: Engine, worlds: Sequence[World]) -> ExamResult | ChatExam:
+def examined(folder: Path, engine: Engine | Writer, worlds: Sequence[World]) -> ExamResult | ChatExam:
     """The exams of the worlds: an assistant answers, calculator at hand; a base model completes sentences."""
     seed = seed_of_run(folder)
-    if not converses(folder):
+    if not converses(folder) or isinstance(engine, Writer):
         return take_exam(engine, engine.tokenizer, [item for each in worlds for item in each.exam(seed)])
     assistant = ChatResponder(Chat(engine, (Calculator(),)))
     exams = [take_chat_exam(assistant, each, each.questions("exam", None, seed)) for each in worlds]
     return ChatExam(tuple(answered for exam in exams for answered in exam.answered))
 
 
-def calculated(folder: Path, engine: Engine) -> dict[str, Any]:
+def calculated(folder: Path, engine: Engine | Writer) -> dict[str, Any]:
     """Sums by number of digits, with the calculator and without it.
 
     Raises:
         UserError: a base model, which can't be asked.
     """
-    if not converses(folder):
+    if not converses(folder) or isinstance(engine, Writer):
         raise UserError(
             f"{name_of(folder)} continues text and can't be asked for sums: name a stage that converses, or leave out "
             "--tasks arithmetic."

@@ -83,13 +83,28 @@ def target_log_probabilities(
     return model.log_probabilities(tokens).gather(2, targets.unsqueeze(2)).squeeze(2)
 
 
+def kind_of(folder: Path) -> str:
+    """What a folder's config.json calls its model.
+
+    Raises:
+        UserError: there is none.
+    """
+    config = read_json(folder / "config.json")
+    return str(config.get("model_type", "")) if isinstance(config, dict) else ""
+
+
+def is_decoder(folder: Path) -> bool:
+    """Whether the model in a folder is none of our own kinds, but one that the engine writes with."""
+    return not kind_of(folder).startswith("plutao-")
+
+
 def load_language_model(folder: Path) -> LanguageModel:
     """The language model in a folder, of whatever kind its config.json names, on the CPU.
 
     Raises:
         UserError: there is no model, or it is none that gives the probability of the next token.
     """
-    kind = str(read_json(folder / "config.json").get("model_type", ""))
+    kind = kind_of(folder)
     if kind in KINDS:
         loaded: LanguageModel = importlib.import_module(KINDS[kind]).load(folder)
         return loaded
