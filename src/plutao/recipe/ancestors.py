@@ -9,7 +9,38 @@ from plutao.recipe.training import OptimizerSettings, ScheduleSettings, TrainSet
 
 
 class NgramSettings(Settings):
-    """Counted language models: the next token from the last n − 1 (the book's sections 2.2 to 2.4)."""
+    """Counted language models: the next token from the last n − 1 (the book's sections 2.2 to 2.4).
+
+    What is counted are tokens: with tokenizer.kind = "char" or "word", characters or words.
+    """
+
+    order: int = Field(default=5, ge=1, le=16)
+    """n: the longest run of tokens that is counted; a token is foretold from the n − 1 before it."""
+    smoothing: Literal["modified", "plain"] = "modified"
+    """Kneser–Ney with three discounts an order (Chen & Goodman 1999), or with one (Kneser & Ney 1995); both interpolated."""
+    prune: tuple[int, ...] = ()
+    """Counts up to which n-grams are left out, from order 1 on, the last for all that follow: [0, 0, 1]; left out: none."""
+    prune_entropy: float = Field(default=0.0, ge=0, lt=1)
+    """N-grams are left out that change perplexity by less than this share each (Stolcke 1998), as 1e-8; 0: none."""
+    tokens: int | None = Field(default=None, ge=1)
+    """How many tokens to count at most, of each source its share; left out: all."""
+    megabytes: float = Field(default=256.0, ge=8)
+    """Working memory of the counting (MB), about; what does not fit is sorted on disk."""
+    arpa: str | None = None
+    """A model in an ARPA file, relative to the project, to be read instead of counting; its words must be tokens."""
+    sample_tokens: int = Field(default=40, ge=1)
+    """Length in tokens of the texts that the models of order 1, 2, 3 … write (the book's Figures 36 and 37)."""
+
+    @model_validator(mode="after")
+    def pruning_goes_up(self) -> Self:
+        if self.prune and (
+            self.prune[0] != 0 or sorted(self.prune) != list(self.prune) or len(self.prune) > self.order
+        ):
+            raise ValueError(
+                f"prune = {list(self.prune)} must begin with 0 (single tokens all stay), not go down, and have at most "
+                f"{self.order} numbers"
+            )
+        return self
 
 
 class VectorsSettings(TrainSettings):
