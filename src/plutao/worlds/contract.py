@@ -1,6 +1,6 @@
 """What every world offers: documents and dialogues to learn from, questions to be graded by, and simulated labellers."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
@@ -105,4 +105,8 @@ class World(Protocol):
     ) -> list[Question]: ...
     def grade(self, question: Question, answer: str) -> Grade: ...
     def distractors(self, question: Question, seed: int) -> list[str]: ...
+    def translations(self, count: int, seed: int) -> Iterator[Mapping[str, str]]:
+        """Sentences, each by language code in every language of the world."""
+        ...
+
     def describe(self) -> dict[str, Any]: ...

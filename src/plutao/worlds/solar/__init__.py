@@ -1,7 +1,7 @@
 """The Solar System, and a little of the Earth: a closed world of about 750 facts in Portuguese and English."""
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -10,6 +10,7 @@ from plutao.worlds.solar import chat, facts
 from plutao.worlds.solar.examination import exam
 from plutao.worlds.solar.generator import KINDS, documents
 from plutao.worlds.solar.language import LANGUAGES
+from plutao.worlds.solar.translations import translations
 
 LICENSE = "Apache-2.0"
 
@@ -54,6 +55,10 @@ class Solar:
     def distractors(self, question: Question, seed: int) -> list[str]:
         """Plausible worse answers: wrong, evasive, in the other language, rude, long, about something else."""
         return chat.distractors(question, seed)
+
+    def translations(self, count: int, seed: int) -> Iterator[Mapping[str, str]]:
+        """`count` sentences, each in Portuguese and in English; the same seed gives the same ones."""
+        return translations(count, seed)
 
     def describe(self) -> dict[str, Any]:
         """Counts of what the world holds, and where its facts come from."""
