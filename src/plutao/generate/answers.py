@@ -3,10 +3,13 @@
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from plutao.generate.sampling import Sampling, generator
 from plutao.text.tokenizer import IncrementalDecoder, Tokenizer
+
+if TYPE_CHECKING:
+    from llguidance import LLMatcher
 
 FinishReason = Literal["stop", "length", "probability", "aborted"]
 Alternatives = tuple[tuple[int, float], ...]
@@ -31,6 +34,10 @@ class Completion:
     """Tokens cut from the prompt's beginning, on request, to make it fit the context."""
     seed: int
     """Draws the same answer again."""
+    cached: int = 0
+    """Tokens of the prompt that had been read before, for another request."""
+    seconds: float = 0.0
+    """Of the engine's time, where it is measured (serving.py): the answer's share of the request's."""
 
     @property
     def mean_logprob(self) -> float:
@@ -50,6 +57,19 @@ class Piece:
     token_logprobs: tuple[float, ...] = ()
     alternatives: tuple[Alternatives, ...] = ()
     completion: Completion | None = None
+    prompt: "PromptScores | None" = None
+    """Once for a request that asked for it, before its answers' first tokens."""
+
+
+@dataclass(frozen=True)
+class PromptScores:
+    """How probable the model found each token of a prompt after those before it; the first has none."""
+
+    tokens: list[int]
+    logprobs: list[float]
+    """Of the tokens from the second on."""
+    alternatives: list[Alternatives]
+    """As many, where asked for."""
 
 
 @dataclass
@@ -63,6 +83,12 @@ class Request:
     end_tokens: frozenset[int]
     streaming: bool
     truncated: int = 0
+    scored: bool = False
+    """Whether the prompt's own log-probabilities are wanted."""
+    salt: str = ""
+    """Prefixes are shared among requests with the same one."""
+    cached: int = 0
+    seconds: float = 0.0
     waiting: list["Answer"] = field(default_factory=list)
     ended: dict[int, Completion] = field(default_factory=dict)
 
@@ -102,8 +128,8 @@ class StopScanner:
 class Answer:
     """One text that is being written, in one slot."""
 
-    def __init__(self, request: Request, index: int, tokenizer: Tokenizer) -> None:
-        self.request, self.index = request, index
+    def __init__(self, request: Request, index: int, tokenizer: Tokenizer, form: "LLMatcher | None" = None) -> None:
+        self.request, self.index, self.form = request, index, form
         self.random: random.Random = generator(request.seed, index)
         self.tokens: list[int] = []
         self.token_logprobs: list[float] = []
@@ -132,6 +158,8 @@ class Answer:
             return self._last_text(), "probability"
         self.tokens.append(token)
         self.token_logprobs.append(logprob)
+        if self.form is not None:
+            self.form.consume_token(token)
         if alternatives is not None:
             self.alternatives.append(alternatives)
         if token in self.request.end_tokens:
@@ -160,6 +188,8 @@ class Answer:
             prompt_tokens=len(self.request.prompt),
             truncated=self.request.truncated,
             seed=self.request.seed,
+            cached=self.request.cached,
+            seconds=self.request.seconds / self.request.sampling.drawn,
         )
 
     def _last_text(self) -> str:

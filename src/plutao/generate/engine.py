@@ -19,8 +19,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from plutao.errors import UserError
+from plutao.generate.adjust import Adjustments
 from plutao.generate.answers import Alternatives, Answer, Completion, FinishReason, Piece, Request
 from plutao.generate.cache import SlotCache
+from plutao.generate.grammar import Forms
 from plutao.generate.native import NativeDecoder, serves
 from plutao.generate.packed import PackedDecoder, filled_length
 from plutao.generate.sampling import RowSettings, Sampling, choose
@@ -64,7 +66,8 @@ class Engine:
         self._requests: dict[int, Request] = {}
         self._numbers = itertools.count()
         self._settings: RowSettings | None = None
-        self._seen: Tensor | None = None
+        self._adjustments = Adjustments(slots, self.vocabulary, self.device)
+        self._forms: dict[frozenset[int], Forms] = {}
         self._undelivered: list[Piece] = []
 
     @property
@@ -140,7 +143,7 @@ class Engine:
         """Puts a request into the queue and returns its number, which its pieces carry.
 
         Raises:
-            UserError: the prompt is longer than the context, or best_of is to be streamed.
+            UserError: the prompt is longer than the context, the grammar is wrong, or best_of is to be streamed.
         """
         sampling = sampling or Sampling()
         if streaming and sampling.drawn > sampling.n:
@@ -149,10 +152,23 @@ class Engine:
         end_tokens = self.end_tokens if sampling.end_tokens is None else frozenset(sampling.end_tokens)
         seed = secrets.randbits(53) if sampling.seed is None else sampling.seed
         request = Request(next(self._numbers), tokens, sampling, seed, end_tokens, streaming, truncated)
-        request.waiting = [Answer(request, index, self.tokenizer) for index in range(sampling.drawn)]
+        return self._enqueue(request)
+
+    def _enqueue(self, request: Request) -> int:
+        sampling = request.sampling
+        form = None if sampling.grammar is None else self.forms(request.end_tokens).form(sampling.grammar)
+        request.waiting = [
+            Answer(request, index, self.tokenizer, form.deep_copy() if form else None)
+            for index in range(sampling.drawn)
+        ]
         self._requests[request.id] = request
         self._queue.append(request)
         return request.id
+
+    def forms(self, end_tokens: frozenset[int]) -> Forms:
+        """Where forms of answers that end with these tokens are compiled."""
+        ends = end_tokens or self.end_tokens
+        return self._forms.setdefault(ends, Forms(self.tokenizer, self.vocabulary, ends))
 
     @torch.inference_mode()
     def abort(self, number: int) -> list[Completion]:
@@ -244,7 +260,8 @@ class Engine:
                 self._cache.copy(start + place, len(self._active), len(request.prompt))
                 self._active.append(answer)
                 sources.append(place)
-        self._remember_prompts(start)
+        for slot, answer in enumerate(self._active[start:], start):
+            self._adjustments.enter(slot, answer)
         return self._advance(start, logits[sources])
 
     def _place(self, groups: list[list[Request]], start: int) -> Iterator[tuple[int, list[Request]]]:
@@ -269,10 +286,13 @@ class Engine:
             settings = RowSettings.of([answer.request.sampling for answer in answers], self.vocabulary, self.device)
             self._settings = settings if start == 0 else None
         numbers = torch.tensor([answer.random.random() for answer in answers], dtype=torch.float64, device=self.device)
-        seen = self._seen[start : start + len(answers)] if self._seen is not None and settings.penalised else None
-        chosen = choose(logits, settings, numbers, seen)
-        if seen is not None:
-            seen.scatter_(1, chosen.unsqueeze(1), True)
+        adjusted = self._adjustments.apply(start, answers, logits, settings) if settings.adjusted else logits
+        chosen = choose(adjusted, settings, numbers, self._adjustments.seen(start, len(answers), settings))
+        if settings.formed:
+            # Where probabilities add up to a hair less than 1, the walk can end on a token that has none.
+            impossible = adjusted.gather(1, chosen.unsqueeze(1)).squeeze(1).isneginf()
+            chosen = torch.where(impossible, adjusted.argmax(-1), chosen)
+        self._adjustments.wrote(start, chosen, settings)
         return self._take(start, answers, chosen, logits.log_softmax(-1))
 
     def _take(self, start: int, answers: list[Answer], chosen: Tensor, logprobs: Float[Tensor, "R V"]) -> list[Piece]:
@@ -322,22 +342,10 @@ class Engine:
             moved = self._active.pop()
             if slot != last:
                 self._cache.copy(last, slot, moved.position)
-                if self._seen is not None:
-                    self._seen[slot] = self._seen[last]
+                self._adjustments.move(last, slot)
                 self._active[slot] = moved
         if slots:
             self._settings = None
-
-    def _remember_prompts(self, start: int) -> None:
-        """Marks the prompts' tokens as seen, for answers with a repetition penalty."""
-        if all(answer.request.sampling.repetition_penalty == 1 for answer in self._active[start:]):
-            return
-        if self._seen is None:
-            self._seen = torch.zeros(self.slots, self.vocabulary, dtype=torch.bool, device=self.device)
-        for slot, answer in enumerate(self._active[start:], start):
-            self._seen[slot] = False
-            known = [token for token in answer.request.prompt if token < self.vocabulary]
-            self._seen[slot, known] = True
 
 
 def padded_length(request: Request) -> int:

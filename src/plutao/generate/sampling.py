@@ -10,7 +10,7 @@ Letters: R rows (answers that are being written), V tokens of the vocabulary, W 
 
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -109,11 +109,19 @@ class RowSettings:
 
     greedy: bool
     penalised: bool
+    counted: bool
+    """Whether any row has a frequency or presence penalty; `counts` tells which."""
+    biased: bool
+    formed: bool
     temperature: Float[Tensor, "R 1"]
     top_k: Int[Tensor, "R 1"]
     top_p: Float[Tensor, "R 1"]
     min_p: Float[Tensor, "R 1"]
     repetition_penalty: Float[Tensor, "R 1"]
+    frequency_penalty: Float[Tensor, "R 1"]
+    presence_penalty: Float[Tensor, "R 1"]
+    counts: Bool[Tensor, "R 1"]
+    biases: Bool[Tensor, "R 1"]
     takes_best: Bool[Tensor, " R"]
 
     @classmethod
@@ -121,24 +129,40 @@ class RowSettings:
         def column(values: list[float]) -> Tensor:
             return torch.tensor(values, dtype=torch.float32, device=device).unsqueeze(1)
 
+        counts = [bool(row.frequency_penalty or row.presence_penalty) for row in rows]
+        biases = [bool(row.logit_bias) for row in rows]
         return cls(
             greedy=all(row.temperature == 0 for row in rows),
             penalised=any(row.repetition_penalty != 1 for row in rows),
+            counted=any(counts),
+            biased=any(biases),
+            formed=any(row.grammar is not None for row in rows),
             temperature=column([row.temperature or 1.0 for row in rows]),
             top_k=torch.tensor([[min(row.top_k or vocabulary, vocabulary)] for row in rows], device=device),
             top_p=column([row.top_p for row in rows]),
             min_p=column([row.min_p for row in rows]),
             repetition_penalty=column([row.repetition_penalty for row in rows]),
+            frequency_penalty=column([row.frequency_penalty for row in rows]),
+            presence_penalty=column([row.presence_penalty for row in rows]),
+            counts=torch.tensor(counts, device=device).unsqueeze(1),
+            biases=torch.tensor(biases, device=device).unsqueeze(1),
             takes_best=torch.tensor([row.temperature == 0 for row in rows], device=device),
         )
 
     def pick(self, rows: Tensor) -> "RowSettings":
         """The settings of some of the rows."""
-        columns = {name: getattr(self, name)[rows] for name in COLUMNS}
-        return RowSettings(greedy=self.greedy, penalised=self.penalised, **columns)
+        return replace(self, **{name: getattr(self, name)[rows] for name in COLUMNS})
+
+    @property
+    def adjusted(self) -> bool:
+        """Whether any row's logits are changed before the draw (`adjust.Adjustments`)."""
+        return self.counted or self.biased or self.formed
 
 
-COLUMNS = ("temperature", "top_k", "top_p", "min_p", "repetition_penalty", "takes_best")
+COLUMNS = (
+    "temperature", "top_k", "top_p", "min_p", "repetition_penalty", "frequency_penalty", "presence_penalty", "counts",
+    "biases", "takes_best",
+)  # fmt: skip
 
 
 def choose(
