@@ -26,6 +26,7 @@ VERBS: dict[str, tuple[str, str]] = {
     ),
     "eval": ("plutao.cli.evaluate:evaluate", "Bits per byte of any text, exams."),
     "compare": ("plutao.cli.compare:compare", "The same measures of several models side by side."),
+    "serve": ("plutao.cli.serve:serve", "The models for people and programs: an OpenAI-compatible API with accounts."),
     "export": ("plutao.cli.export:export", "Take a model elsewhere, with proof that it answers the same."),
     "doctor": ("plutao.cli.doctor:doctor", "What this machine can do, what is missing, how to mend it."),
 }

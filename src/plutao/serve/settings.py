@@ -66,9 +66,7 @@ class ServeSettings(BaseModel):
 
     # What a request may ask
     max_body: int = Field(4 * 2**20, ge=1024, description="Largest request body.")
-    max_answers: int = Field(
-        16, ge=1, le=128, description="Answers to one request at most (n, best_of, prompts of a batch times n)."
-    )
+    max_answers: int = Field(16, ge=1, le=128, description="Answers to one prompt at most (n, best_of).")
     max_prompts: int = Field(
         128, ge=1, description="Prompts in one completions request, inputs in one embeddings request."
     )
@@ -90,6 +88,9 @@ class ServeSettings(BaseModel):
     )
     oidc_client_id: str | None = Field(None, description="The client's name at that provider.")
     oidc_client_secret: str | None = Field(None, repr=False, description="The client's secret at that provider.")
+    oidc_newcomers: Literal["member", "labeller"] | None = Field(
+        None, description="Role of people who sign in there and have no account yet; None: owners invite people first."
+    )
 
     @field_validator("cors_origins", mode="before")
     @classmethod

@@ -1,0 +1,1 @@
+"""What requests and answers hold, field by field as OpenAI describes them."""
