@@ -58,6 +58,7 @@ class TerminalProgress:
             told = "  ".join(f"{name.replace('_', ' ')} {value:.3g}" for name, value in self.values.items())
             self.console.print(f"{self.name}: {figures}  {told}".rstrip(), highlight=False, markup=False)
         else:
+            self.live.start()  # again, where a stage trains more than once
             parts = [bar(self.name, step / max(steps, 1), figures), *self.panel()]
             self.live.update(Group(*parts), refresh=True)
 
