@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from plutao.text.tokenizer import Tokenizer
 
 RECIPE_FILE = "plutao.toml"
-SPEAKERS = ("ngram", "recurrent", "base", "sft", "dpo", "rl")
+SPEAKERS = ("translation", "ngram", "recurrent", "base", "sft", "dpo", "rl")
 """Stages whose models write, the one that a run is known by last (a reward model only judges)."""
 
 

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from plutao.errors import UserError
+
 if TYPE_CHECKING:
     from plutao.generate.answers import Completion
     from plutao.generate.engine import Engine
@@ -31,6 +33,9 @@ def complete(
     greedy: Annotated[bool, typer.Option("--greedy", help="Always the most probable token.")] = False,
     seed: Annotated[int | None, typer.Option(help="The same seed draws the same text.")] = None,
     n: Annotated[int, typer.Option(help="How many continuations.")] = 1,
+    beam: Annotated[
+        int | None, typer.Option(min=1, help="Translators: hypotheses kept side by side; 1 is --greedy.")
+    ] = None,
     best_of: Annotated[int | None, typer.Option(help="Draw so many, give the n most probable.")] = None,
     logprobs: Annotated[int, typer.Option(help="Alternatives told per token (with --json).")] = 0,
     truncate: Annotated[
@@ -41,9 +46,10 @@ def complete(
         bool, typer.Option("--json", help="Completions with tokens and log-probabilities as JSON.")
     ] = False,
 ) -> None:
-    """Let a model continue a text; the continuation alone goes to standard output."""
+    """Let a model continue a text, or a translator translate it; that alone goes to standard output."""
     import torch
 
+    from plutao.cli.translation import is_translation, translate
     from plutao.generate.chat import converses
     from plutao.generate.sampling import Sampling
     from plutao.generate.writer import load_writer
@@ -65,6 +71,11 @@ def complete(
     )
     text = read_prompt(prompt)
     folder = resolve_model(run, dir, stage)
+    if is_translation(folder):
+        translate(folder, text, sampling, beam, json)
+        return
+    if beam is not None:
+        raise UserError(f"--beam is for translators, and {folder} holds a model that continues texts: leave it out.")
     if converses(folder):
         typer.echo("This model learned to talk: `plutao chat` asks it as it was taught.", err=True)
     engine = load_writer(folder, torch.bfloat16 if bf16 else None, slots=min(sampling.drawn, 16))
@@ -81,8 +92,6 @@ def complete(
 
 def read_prompt(prompt: str | None) -> str:
     """The option's text, or what is piped in (without its last line break)."""
-    from plutao.errors import UserError
-
     if prompt is not None:
         return prompt
     if sys.stdin is None or sys.stdin.isatty():

@@ -36,6 +36,15 @@ def inspect(
             "--mask", help="A row of training (stage base or sft): what is learned of it, and what only read."
         ),
     ] = False,
+    translate: Annotated[
+        str | None, typer.Option(metavar="TEXT", help="A translator at work: each step, and all its attention.")
+    ] = None,
+    layer: Annotated[
+        int | None, typer.Option(min=1, help="For --translate: attention of this layer; left out: the last.")
+    ] = None,
+    head: Annotated[
+        int | None, typer.Option(min=1, help="For --translate: of this head; left out: the mean of all.")
+    ] = None,
     row: Annotated[
         int, typer.Option(min=0, help="For --mask: which row, counted from 0 in the order of training.")
     ] = 0,
@@ -60,6 +69,9 @@ def inspect(
     phrases(language)
     if mask:
         show_mask(folder, run, stage, row, language, html, json)
+        return
+    if translate is not None:
+        show_translation(resolve_model(run, folder, stage), translate, layer, head, top, language, html, json)
         return
     asked = {"tokens": tokens, "next": next, "surprise": surprise, "softmax": softmax, "chain": chain, "step": step}
     wanted = [name for name, on in asked.items() if on] or (["tokens", "next"] if text else ["next"])
@@ -141,6 +153,26 @@ def show_mask(
         print_json(project.stage_dir(wanted), "", {"mask": seen})
     elif html is None:
         print_views(views)
+
+
+def show_translation(
+    place: Path, text: str, layer: int | None, head: int | None, top: int, language: str, html: Path | None, json: bool
+) -> None:
+    """A translation step by step."""
+    from plutao.generate.translator import load_translator
+    from plutao.look.translation import decoding, views
+
+    seen = decoding(load_translator(place), text, top=min(top, 3))
+    shown_views = views(seen, layer, head, language)
+    if html is not None:
+        from plutao.look.page import shown, write
+
+        write(html, shown_views, text, shown(place, language), language)
+        typer.echo(f"Written to {html}.", err=True)
+    if json:
+        print_json(place, text, {"translation": seen})
+    elif html is None:
+        print_views(shown_views)
 
 
 def print_views(views: "list[View]") -> None:
