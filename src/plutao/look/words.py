@@ -62,6 +62,9 @@ ENGLISH = {
     "(p − y) · x (the book, section 4.1, formula 4.1, Figures 100 to 102).",
     "input": "input",
     "other_inputs": "the other {count} inputs",
+    "fill": "What may stand in hole {number} of “{text}”",
+    "fill_note": "The model reads both sides of the hole (the book, section 2.12; Devlin et al. 2019). Each hole is filled in on "
+    "its own, the others left as holes; ## continues the word before it.",
     "page_title": "A look inside",
     "shows": "{run}, stage {stage}",
     "shows_step": "{run}, stage {stage}, step {step}",
@@ -127,6 +130,9 @@ PORTUGUESE = {
     "(o livro, seção 4.1, fórmula 4.1, Figuras 100 a 102).",
     "input": "entrada",
     "other_inputs": "as outras {count} entradas",
+    "fill": "O que pode ficar na lacuna {number} de “{text}”",
+    "fill_note": "O modelo lê os dois lados da lacuna (o livro, seção 2.12; Devlin et al. 2019). Cada lacuna é preenchida "
+    "sozinha, com as outras ainda abertas; ## continua a palavra anterior.",
     "page_title": "Um olhar por dentro",
     "shows": "{run}, etapa {stage}",
     "shows_step": "{run}, etapa {stage}, passo {step}",
