@@ -27,6 +27,8 @@ VERBS: dict[str, tuple[str, str]] = {
     "eval": ("plutao.cli.evaluate:evaluate", "Bits per byte of any text, exams."),
     "compare": ("plutao.cli.compare:compare", "The same measures of several models side by side."),
     "serve": ("plutao.cli.serve:serve", "The models for people and programs: an OpenAI-compatible API with accounts."),
+    "user": ("plutao.cli.user:app", "People of the service: make, list, shut out, give a new password."),
+    "key": ("plutao.cli.key:app", "API keys: make, list, revoke."),
     "export": ("plutao.cli.export:export", "Take a model elsewhere, with proof that it answers the same."),
     "doctor": ("plutao.cli.doctor:doctor", "What this machine can do, what is missing, how to mend it."),
 }

@@ -8,6 +8,7 @@ from sqlalchemy.orm import Session
 
 from plutao.errors import UserError
 from plutao.serve import audit, sessions, throttle
+from plutao.serve.audit import By
 from plutao.serve.database import Database
 from plutao.serve.errors import unauthenticated
 from plutao.serve.passwords import check_quality, passwords
@@ -21,14 +22,6 @@ from plutao.serve.tables.keys import ApiKey
 
 LINK_LIVES = 24 * 3600
 WRONG = "The e-mail address or the password is wrong."
-
-
-@dataclass(frozen=True)
-class By:
-    """Who does something, for the audit log: an account, or the command line."""
-
-    account: int | None = None
-    address: str = audit.COMMAND_LINE
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -229,6 +222,15 @@ def owner_link(db: Session) -> str | None:
         return None
     db.execute(delete(OneTimeLink).where(OneTimeLink.purpose == "owner"))
     return new_link(db, "owner", None)
+
+
+def link_address(service: str, token: str) -> str:
+    """The link itself.
+
+    Args:
+        service: where browsers reach the service, as http://127.0.0.1:8000.
+    """
+    return f"{service.rstrip('/')}/setup?token={token}"
 
 
 def password_link(db: Session, account: Account, by: By) -> str:

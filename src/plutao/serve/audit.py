@@ -3,6 +3,7 @@
 import hashlib
 import json
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import select
@@ -13,6 +14,14 @@ from plutao.serve.tables.base import now
 
 COMMAND_LINE = "command line"
 FIRST_SEAL = "0" * 64
+
+
+@dataclass(frozen=True)
+class By:
+    """Who does something: an account, from a network address; or somebody at the command line."""
+
+    account: int | None = None
+    address: str = COMMAND_LINE
 
 
 def record(

@@ -5,16 +5,18 @@ set aside can't pass the budget, whatever happens at the same time.
 from datetime import UTC, datetime
 from typing import Literal
 
-from sqlalchemy import ColumnElement, and_, select, update
+from sqlalchemy import ColumnElement, select, update
 from sqlalchemy.orm import Session
 
 from plutao.errors import UserError
 from plutao.serve import audit
-from plutao.serve.accounts import By
+from plutao.serve.audit import By
 from plutao.serve.tables.base import now
 from plutao.serve.tables.metering import Budget
 
 Period = Literal["month", "day", "once"]
+AS_IT_IS = {"synchronize_session": False}
+"""Only the database knows the sums at the moment of a change; what was read before is not brought up to date."""
 PERIODS: tuple[Period, ...] = ("month", "day", "once")
 
 
@@ -59,12 +61,13 @@ def remove_budget(db: Session, by: By, *, account: int | None = None, key: int |
 
 
 def find(db: Session, *, account: int | None = None, key: int | None = None) -> Budget | None:
-    """The budget of an account or of a key, brought to the present period."""
-    row = db.scalars(select(Budget).where(holder(account, key))).one_or_none()
-    if row is not None:
-        begin_period(db, row)
-        db.refresh(row)
-    return row
+    """The budget of an account or of a key."""
+    return db.scalars(select(Budget).where(holder(account, key))).one_or_none()
+
+
+def spent_now(budget: Budget) -> int:
+    """Micro-units spent in the present period, whether or not anything told the database that it began."""
+    return budget.spent if budget.started >= period_start(budget.period, now()) else 0
 
 
 def holder(account: int | None, key: int | None) -> ColumnElement[bool]:
@@ -82,21 +85,16 @@ def reserve(db: Session, budget: Budget, amount: int) -> bool:
     """
     begin_period(db, budget)
     fits = Budget.spent + Budget.reserved + amount <= Budget.amount
-    changed = db.execute(
-        update(Budget)
-        .where(Budget.id == budget.id, fits)
-        .values(reserved=Budget.reserved + amount)
-        .returning(Budget.id)
-    )
-    return changed.one_or_none() is not None
+    change = update(Budget).where(Budget.id == budget.id, fits).values(reserved=Budget.reserved + amount)
+    return db.execute(change.returning(Budget.id), execution_options=AS_IT_IS).one_or_none() is not None
 
 
 def spend_reserved(db: Session, budget: int, reserved: int, cost: int) -> None:
     """Turns what was set aside into what was spent; `cost` is no more than `reserved`, the rest is free again."""
     assert 0 <= cost <= reserved
-    db.execute(
-        update(Budget).where(Budget.id == budget).values(reserved=Budget.reserved - reserved, spent=Budget.spent + cost)
-    )
+    change = update(Budget).where(Budget.id == budget)
+    change = change.values(reserved=Budget.reserved - reserved, spent=Budget.spent + cost)
+    db.execute(change, execution_options=AS_IT_IS)
 
 
 def spend_late(db: Session, budgets: list[int], cost: int) -> int:
@@ -111,9 +109,8 @@ def spend_late(db: Session, budgets: list[int], cost: int) -> int:
 def begin_period(db: Session, budget: Budget) -> None:
     """Where the budget's period is over, the next one begins with nothing spent."""
     start = period_start(budget.period, now())
-    db.execute(
-        update(Budget).where(and_(Budget.id == budget.id, Budget.started < start)).values(started=start, spent=0)
-    )
+    change = update(Budget).where(Budget.id == budget.id, Budget.started < start).values(started=start, spent=0)
+    db.execute(change, execution_options=AS_IT_IS)
 
 
 def period_start(period: str, moment: int) -> int:

@@ -12,12 +12,23 @@ from starlette.concurrency import run_in_threadpool
 
 from plutao.serve import keys, sessions
 from plutao.serve.database import Database
-from plutao.serve.errors import ApiError, forbidden, not_found, unauthenticated
+from plutao.serve.errors import forbidden, not_found, unauthenticated
 from plutao.serve.roles import ROLES, SCOPES, Role, Scope, scopes_of
 from plutao.serve.tables.base import now
 from plutao.serve.tables.keys import ApiKey
 
-__all__ = ["ROLES", "SCOPES", "Caller", "Role", "Scope", "caller_of", "get_owned", "require", "same_origin"]
+__all__ = [
+    "ROLES",
+    "SCOPES",
+    "Caller",
+    "Role",
+    "Scope",
+    "caller_of",
+    "get_owned",
+    "in_person",
+    "require",
+    "same_origin",
+]
 
 SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 FORM_TOKEN = "form_token"
@@ -176,6 +187,17 @@ def require(*roles: Role, scope: Scope | None = None) -> Callable[[Caller], Awai
     return check
 
 
+async def in_person(caller: Annotated[Caller, Depends(caller_of)]) -> Caller:
+    """A FastAPI dependency for what a person does with their own account: a key that leaked must not do it.
+
+    Raises:
+        ApiError: 403, it is a key, and none that may administer.
+    """
+    if caller.key is not None and "admin" not in caller.scopes:
+        raise forbidden("This is done signed in, not with an API key.", "session")
+    return caller
+
+
 def get_owned(db: Session, table: type[Row], number: Any, caller: Caller, *, owners_too: bool = False) -> Row:
     """A row that belongs to the caller: the one way by which routes reach a person's things.
 
@@ -192,8 +214,3 @@ def get_owned(db: Session, table: type[Row], number: Any, caller: Caller, *, own
         if mine or (owners_too and caller.role == "owner" and "admin" in caller.scopes):
             return row
     raise not_found(f"There is no {getattr(table, '__tablename__', 'such thing').removesuffix('s')} {number}.")
-
-
-def refuse(error: ValueError, param: str | None = None) -> ApiError:
-    """What a person did wrong, as an answer of the API."""
-    return ApiError(400, str(error), param=param)

@@ -11,9 +11,9 @@ from sqlalchemy.orm import Session
 
 from plutao.errors import UserError
 from plutao.serve import audit
+from plutao.serve.audit import By
 from plutao.serve.roles import scopes_of
 from plutao.serve.secrets import digest, same
-from plutao.serve.sessions import Visitor
 from plutao.serve.tables.accounts import Account
 from plutao.serve.tables.base import now
 from plutao.serve.tables.keys import ApiKey
@@ -42,9 +42,9 @@ class KeyRights:
     consent: bool = False
 
 
-def new_key() -> str:
+def new_key(prefix: str | None = None) -> str:
     """A key nobody has: 190 random bits, and a checksum that tells a mistyped or made-up one without asking anybody."""
-    body = "sk-" + random_letters(10) + "_" + random_letters(32)
+    body = "sk-" + (prefix or random_letters(10)) + "_" + random_letters(32)
     return body + checksum(body)
 
 
@@ -65,9 +65,7 @@ def create(
     account: Account,
     name: str,
     rights: KeyRights | None = None,
-    *,
-    actor: int | None = None,
-    visitor: Visitor | None = None,
+    by: By | None = None,
 ) -> tuple[ApiKey, str]:
     """A key for an account: its row, and the key itself, which nobody can tell a second time.
 
@@ -107,8 +105,9 @@ def create(
     )
     db.add(row)
     db.flush()
-    where = visitor.address if visitor else audit.COMMAND_LINE
-    audit.record(db, "key.created", f"key {row.id}", actor=actor, address=where, account=account.id, scopes=scopes)
+    by = by or By()
+    detail = {"account": account.id, "scopes": scopes}
+    audit.record(db, "key.created", f"key {row.id}", actor=by.account, address=by.address, **detail)
     return row, key
 
 
@@ -119,23 +118,36 @@ def find(db: Session, key: str) -> tuple[ApiKey, Account] | None:
         return None
     query = select(ApiKey, Account).join(Account, Account.id == ApiKey.account).where(ApiKey.prefix == match["prefix"])
     found = db.execute(query).one_or_none()
-    if found is None or not same(found[0].secret, digest(key)):
+    if found is None:
         return None
     row, account = found[0], found[1]
+    if not same(row.secret, digest(key)) and not is_old(row, key):
+        return None
     expired = row.expires is not None and row.expires <= now()
     return None if row.revoked is not None or expired or account.disabled is not None else (row, account)
 
 
-def revoke(
-    db: Session, row: ApiKey, *, after: int = 0, actor: int | None = None, address: str = audit.COMMAND_LINE
-) -> None:
-    """Ends a key: at once, or `after` seconds, in which programs can be given the one that takes its place."""
+def is_old(row: ApiKey, key: str) -> bool:
+    """Whether it is the key before a rotation, while that still counts."""
+    alive = row.old_until is not None and row.old_until > now()
+    return alive and row.old_secret is not None and same(row.old_secret, digest(key))
+
+
+def rotate(db: Session, row: ApiKey, overlap: int, by: By) -> str:
+    """Another secret for the same key, its rights, limits and budget; the old one is good for `overlap` seconds yet, in
+    which programs can be given the new one.
+    """
+    key = new_key(row.prefix)
+    row.old_secret, row.old_until, row.secret = row.secret, now() + overlap, digest(key)
+    audit.record(db, "key.rotated", f"key {row.id}", actor=by.account, address=by.address, overlap=overlap)
+    return key
+
+
+def revoke(db: Session, row: ApiKey, by: By) -> None:
+    """Ends a key: from the next request on it is refused."""
     if row.revoked is None:
-        if after:
-            row.expires = min(row.expires or now() + after, now() + after)
-        else:
-            row.revoked = now()
-        audit.record(db, "key.revoked", f"key {row.id}", actor=actor, address=address, after=after)
+        row.revoked = now()
+        audit.record(db, "key.revoked", f"key {row.id}", actor=by.account, address=by.address)
 
 
 def rights_of(row: ApiKey, role: str) -> frozenset[str]:

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from typing import ParamSpec, TypeVar
 
 from filelock import FileLock, Timeout
-from sqlalchemy import delete, func, select, update
+from sqlalchemy import delete, func, or_, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 from starlette.concurrency import run_in_threadpool
@@ -204,7 +204,7 @@ async def finish(
 
 # ---------------------------------------------------------------------------------------------------------------------
 # In the database. Rows are locked in one order everywhere, so that nobody waits in a circle: the reservation, the key's
-# minute, the account's budget, the key's budget.
+# minute, budgets by number.
 
 
 def hold(
@@ -245,11 +245,10 @@ def hold(
 
 
 def budgets_of(db: Session, caller: Caller) -> list[Budget]:
-    """The account's budget and the key's, in this order, as far as there are any."""
-    rows = [db.scalars(select(Budget).where(Budget.account == caller.account)).one_or_none()]
-    if caller.key is not None:
-        rows.append(db.scalars(select(Budget).where(Budget.key == caller.key)).one_or_none())
-    return [row for row in rows if row is not None]
+    """The account's budget and the key's, as far as there are any, by number."""
+    mine = Budget.account == caller.account
+    query = select(Budget).where(mine if caller.key is None else or_(mine, Budget.key == caller.key))
+    return list(db.scalars(query.order_by(Budget.id)))
 
 
 def count_request(db: Session, key: int, tokens: int, present: int) -> dict[str, str]:
@@ -313,9 +312,8 @@ def release(database: Database, reservation: str) -> bool:
         row = take(db, reservation, 0)
         if row is None:
             return False
-        for budget in (row.account_budget, row.key_budget):
-            if budget is not None:
-                budgets.spend_reserved(db, budget, row.amount, 0)
+        for budget in sorted(filter(None, (row.account_budget, row.key_budget))):
+            budgets.spend_reserved(db, budget, row.amount, 0)
         return True
 
 

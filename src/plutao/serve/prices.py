@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 
 from plutao.errors import UserError
 from plutao.serve import audit
-from plutao.serve.accounts import By
+from plutao.serve.audit import By
 from plutao.serve.tables.base import now
 from plutao.serve.tables.metering import House, Price
 

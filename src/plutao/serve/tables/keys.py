@@ -17,6 +17,8 @@ class ApiKey(Base):
     name: Mapped[Name]
     prefix: Mapped[Name] = mapped_column(unique=True)  # the part of the key that may be shown
     secret: Mapped[Digest]
+    old_secret: Mapped[Digest | None]  # of the key that this one replaced, good for a while yet
+    old_until: Mapped[Moment | None]
     scopes: Mapped[list[str]]
     models: Mapped[list[str] | None]
     requests_per_minute: Mapped[int | None]
