@@ -66,6 +66,8 @@ def upgrade() -> None:
         sa.Column("name", sa.String(length=200), nullable=False),
         sa.Column("prefix", sa.String(length=200), nullable=False),
         sa.Column("secret", sa.String(length=64), nullable=False),
+        sa.Column("old_secret", sa.String(length=64), nullable=True),
+        sa.Column("old_until", sa.BigInteger(), nullable=True),
         sa.Column("scopes", sa.JSON(), nullable=False),
         sa.Column("models", sa.JSON(), nullable=True),
         sa.Column("requests_per_minute", sa.Integer(), nullable=True),
