@@ -1,5 +1,8 @@
 """What the model has read, kept: keys and values of every layer, one slot for each text that is being written."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
@@ -8,6 +11,17 @@ from plutao.models.decoder import DecoderConfig
 
 STEP = 64
 """Positions are added in steps of this many: a short text does not pay for the context's length."""
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """A stretch of a prompt that is read in one pass: its tokens, from position `start` on, into a slot."""
+
+    slot: int
+    start: int
+    tokens: Sequence[int]
+    wanted: int = 0
+    """Of how many tokens, the last ones, the logits after them are asked for."""
 
 
 class SlotCache:

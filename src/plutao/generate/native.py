@@ -16,7 +16,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from plutao.compiled import library
-from plutao.generate.cache import SlotCache
+from plutao.generate.cache import Chunk, SlotCache
 from plutao.generate.packed import FoldedBlock, fold_block, fold_norm
 from plutao.models.decoder import Block, Decoder, DecoderConfig
 
@@ -79,7 +79,8 @@ class NativeDecoder:
     """A decoder's weights laid out for native.cpp. `serves` says whether it can be used; then
 
     - `read(cache, start, rows, lengths)` reads prompts into slots and gives the logits after each one's end;
-    - `step(cache, tokens, places)` reads one token of each of the first slots and gives the next logits.
+    - `step(cache, tokens, places)` reads one token of each of the first slots and gives the next logits;
+    - `mixed(cache, tokens, places, chunks)` does that and reads stretches of prompts, in one pass.
     """
 
     independent = True
@@ -111,6 +112,27 @@ class NativeDecoder:
         cache.reserve(max(places) + 1)
         slots = torch.arange(len(tokens))
         return self._run(cache, torch.tensor(tokens), slots, torch.tensor(places), slots, alone=True)
+
+    def mixed(
+        self, cache: SlotCache, tokens: Sequence[int], places: Sequence[int], chunks: Sequence[Chunk]
+    ) -> tuple[Float[Tensor, "R V"], list[Float[Tensor, "W V"]]]:
+        """As `step`, and in the same pass each chunk into its slot: (the logits of the first slots, those that each
+        chunk wants).
+        """
+        all_tokens, slots, all_places = [*tokens], [*range(len(tokens))], [*places]
+        wanted = list(slots)
+        for chunk in chunks:
+            all_tokens += chunk.tokens
+            slots += [chunk.slot] * len(chunk.tokens)
+            all_places += range(chunk.start, chunk.start + len(chunk.tokens))
+            wanted += range(len(all_tokens) - chunk.wanted, len(all_tokens))
+        cache.reserve(max(all_places) + 1)
+        read, into, at, rows = (
+            torch.tensor(part, dtype=torch.long) for part in (all_tokens, slots, all_places, wanted)
+        )
+        logits = self._run(cache, read, into, at, rows, alone=not chunks)
+        first, *others = torch.split(logits, [len(tokens), *(chunk.wanted for chunk in chunks)])
+        return first, others
 
     def _run(
         self,

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from plutao.generate.cache import SlotCache
+from plutao.generate.cache import Chunk, SlotCache
 from plutao.models.decoder import Block, Decoder, DecoderConfig
 
 FEWEST_ROWS = 4
@@ -219,12 +219,30 @@ class PackedDecoder:
         hidden = self.hidden(torch.tensor(tokens, device=self.device).unsqueeze(1), positions, cache, fresh=False)
         return self.logits(hidden[:, 0])
 
+    def mixed(
+        self, cache: SlotCache, tokens: Sequence[int], places: Sequence[int], chunks: Sequence[Chunk]
+    ) -> tuple[Float[Tensor, "R V"], list[Float[Tensor, "W V"]]]:
+        """As `step`, and each chunk into its slot, in a pass of its own: (the logits of the first slots, those that each
+        chunk wants).
+        """
+        empty = torch.empty(0, self.config.vocabulary, device=self.device)
+        first = self.step(cache, tokens, places) if tokens else empty
+        others = []
+        for chunk in chunks:
+            positions = torch.arange(chunk.start, chunk.start + len(chunk.tokens), device=self.device).unsqueeze(0)
+            cache.reserve(chunk.start + len(chunk.tokens))
+            cache.begin(chunk.slot, positions)
+            row = torch.tensor([list(chunk.tokens)], device=self.device)
+            hidden = self.hidden(row, positions, cache, fresh=False)[0]
+            others.append(self.logits(hidden[len(hidden) - chunk.wanted :]) if chunk.wanted else empty)
+        return first, others
+
     @torch.inference_mode()
     def hidden(
         self, tokens: Int[Tensor, "R T"], positions: Int[Tensor, "R T"], cache: SlotCache, fresh: bool
     ) -> Float[Tensor, "R T D"]:
         """One pass that reads `tokens` at `positions`, announced to `cache` by `begin`. `fresh`: the texts begin here,
-        so they look at nothing but these tokens; otherwise T is 1. What the output layer reads, without its norm.
+        so they look at nothing but these tokens. What the output layer reads, without its norm.
         """
         rows, length = tokens.shape
         x = F.embedding(tokens.reshape(-1), self.embedding)
@@ -232,7 +250,7 @@ class PackedDecoder:
             x = x + F.embedding(positions.reshape(-1), self.position_embedding)
         x = filled(x)
         rotation = None if self.rotations is None else self.rotations[positions.reshape(-1)].unsqueeze(1)
-        bias = None if fresh else self._bias(cache)
+        bias = None if fresh else cache.mask if length > 1 else self._bias(cache)
         for layer, block in enumerate(self.blocks):
             mixed = self._attention(layer, block, x, rotation, cache, bias, (rows, length))
             x = block.output(filled(mixed), added=x)
@@ -280,15 +298,18 @@ class PackedDecoder:
             turn(turning, rotation)
         heads = heads.view(rows, length, -1, c.head_width)
         keys, values = cache.write(layer, heads[:, :, c.heads :])
-        if bias is not None:
+        if bias is not None and length == 1:
             # One token per slot; the heads of a group stand as the rows of one product.
             queries = heads[:, 0, : c.heads].reshape(rows * c.kv_heads, -1, c.head_width)
             scores = torch.baddbmm(bias, queries, keys.reshape(queries.shape[0], -1, c.head_width).transpose(1, 2))
             mixed = torch.bmm(scores.softmax(-1), values.reshape(queries.shape[0], -1, c.head_width))
             return mixed.view(rows, -1)
-        queries, keys, values = torch.split(heads.transpose(1, 2), [c.heads, c.kv_heads, c.kv_heads], dim=1)
+        if bias is None:
+            queries, keys, values = torch.split(heads.transpose(1, 2), [c.heads, c.kv_heads, c.kv_heads], dim=1)
+        else:
+            queries = heads[:, :, : c.heads].transpose(1, 2)
         mixed = F.scaled_dot_product_attention(
-            queries, keys, values, is_causal=True, scale=1.0, enable_gqa=c.heads != c.kv_heads
+            queries, keys, values, bias, is_causal=bias is None, scale=1.0, enable_gqa=c.heads != c.kv_heads
         )
         return mixed.transpose(1, 2).reshape(rows * length, -1)
 
