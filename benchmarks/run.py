@@ -33,6 +33,8 @@ LONG: dict[str, list[str]] = {
     "shakespeare, 1 minute": ["quality.py", "--row", "shakespeare", "--minutes", "1"],
     "shakespeare, 10 minutes": ["quality.py", "--row", "shakespeare", "--minutes", "10"],
     "livros, 10 minutes": ["quality.py", "--row", "livros", "--minutes", "10"],
+    "translation fr-en, 30 minutes": ["translation.py", "--pair", "fr-en", "--minutes", "30"],
+    "translation pt-en, 30 minutes": ["translation.py", "--pair", "pt-en", "--minutes", "30"],
 }
 
 

@@ -40,10 +40,9 @@ def scores(translations: Sequence[str], references: Sequence[str]) -> dict[str, 
         if len(translations) > 1:
             resampled = metric.corpus_score(list(translations), [list(references)], n_bootstrap=SAMPLES)
             told = json.loads(resampled.format(signature=signature, is_json=True))
-            low, high = (
-                told["confidence_mean"] - told["confidence_var"],
-                told["confidence_mean"] + told["confidence_var"],
-            )
+            if "confidence_mean" in told:  # it is left out where all is 0
+                middle, half = told["confidence_mean"], told["confidence_var"]
+                low, high = middle - half, middle + half
         found[name] = Score(value.score, max(0.0, low), min(100.0, high), len(translations), signature)
     return found
 
