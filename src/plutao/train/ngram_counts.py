@@ -21,8 +21,8 @@ NOTHING = 0xFFFF_FFFF
 """Stands for an n-gram that is not there: the text is not long enough before this place."""
 BYTES_A_PLACE = 64
 """Working memory for each number of a piece: keys, their order, what is looked up for them."""
-Progress = Callable[[int, int], None]
-"""Called with (n-gram places done, places in all)."""
+Told = Callable[[int, int], None]
+"""Called with (an order, how many different n-grams of it there are) when they have been counted."""
 
 
 class TokenStream:
@@ -112,19 +112,15 @@ def count(
     vocabulary: int,
     folder: Path,
     megabytes: float = 256.0,
-    progress: Progress | None = None,
+    told: Told | None = None,
 ) -> Counts:
     """Counts all n-grams up to `order` into columns in `folder`, which take some 30 bytes of disk for each.
 
     Args:
         megabytes: working memory, about.
-        progress: called as places are done; each is looked at once or twice for every order.
-
-    Raises:
-        UserError: more tokens than ranks can name.
     """
     piece = max(int(megabytes * 1e6 / BYTES_A_PLACE), 2 * vocabulary, 1024)
-    work = Work(stream, folder, piece, progress, places=len(stream) * (2 * order - 2))
+    work = Work(stream, folder, piece)
     tables = [count_words(work, vocabulary)]
     before: Column | None = None  # the rank of the (n − 1)-gram that ends at each place; of single tokens, the token
     for n in range(2, order + 1):
@@ -135,6 +131,8 @@ def count(
                 before.remove()
             before = here
         tables.append(Table(n, keys, counts, counts, find_suffixes(work, keys, tables[-1])))
+        if told is not None:
+            told(n, len(keys))
     if before is not None:
         before.remove()
     for n in range(1, order):
@@ -150,14 +148,6 @@ class Work:
     stream: TokenStream
     folder: Path
     piece: int
-    progress: Progress | None
-    places: int
-    done: int = 0
-
-    def advance(self, places: int) -> None:
-        self.done += places
-        if self.progress is not None:
-            self.progress(self.done, self.places)
 
     def column(self, name: str, dtype: str) -> Column:
         return Column.empty(self.folder / name, dtype)
@@ -200,7 +190,6 @@ def count_order(work: Work, n: int, before: Column | None) -> tuple[Column, Colu
         run[0].append(keys[starts])
         run[1].append(np.diff(np.append(starts, len(keys))))
         runs.append(run)
-        work.advance(min(work.piece, len(work.stream) - start))
     if len(runs) == 1:
         return renamed(runs[0][0], f"keys.{n}"), renamed(runs[0][1], f"counts.{n}")
     merged = work.column(f"keys.{n}", "<u8"), work.column(f"counts.{n}", "<u4")
@@ -226,7 +215,6 @@ def find_places(work: Work, n: int, before: Column | None, table: Column) -> Col
         where = np.flatnonzero(there)[order]
         found[where] = ranks(table, keys[where], work.piece)
         here.append(found)
-        work.advance(len(keys))
     return here
 
 

@@ -44,14 +44,16 @@ class Kneser:
         self.levels = estimate(counts, folder, smoothing, discount)
 
     def model(self, order: int) -> NgramModel:
-        """The model of any order, all n-grams held: below its highest order it is the same for all."""
+        """The model of any order, all n-grams held: below its highest order it is the same for all. Ask for each once."""
         top = self.levels[order - 1]
         if order < self.counts.order:
             lower = self.levels[order - 2].probabilities if order > 1 else None
             adjusted = self.counts.table(order).counts
             top = estimate_order(self.counts, order, adjusted, lower, self.folder, self.smoothing, self.discount)
         levels = [*self.levels[: order - 1], top]
-        columns = level_columns(self.counts, levels, (), self.folder)
+        place = self.folder / f"order.{order}"  # each model maps files of its own
+        place.mkdir()
+        columns = level_columns(self.counts, levels, (), place)
         return NgramModel([level.mapped() for level in columns], self.counts.end_of_text)
 
     def write(self, out: Path, thresholds: Sequence[int] = (), entropy: float = 0.0) -> list[int]:
@@ -68,7 +70,9 @@ class Kneser:
         if entropy:
             masks = telling(self.counts, levels, entropy, self.folder)
             levels = renewed(self.counts, levels, masks, self.folder)
-        columns = level_columns(self.counts, levels, masks, self.folder)
+        place = self.folder / "written"
+        place.mkdir(exist_ok=True)
+        columns = level_columns(self.counts, levels, masks, place)
         wide = self.counts.vocabulary > 65_536
         arrays = [some for n, level in enumerate(columns, 1) for some in level.stored(n, wide, self.counts.piece)]
         sizes = [len(level.words) for level in columns]
