@@ -20,6 +20,8 @@ from plutao.models.folder import read_config, read_tensors, write_folder
 
 States = tuple[State, ...]
 """The state of every layer."""
+TABLE = 0.3
+"""Deviation of fresh embeddings: smaller ones hardly move a state, and learning begins many steps later."""
 
 
 @dataclass(frozen=True)
@@ -39,8 +41,6 @@ class RecurrentConfig:
     """Each layer but the first adds to what it reads (the book's BOX 9; He et al. 2016)."""
     dropout: float = 0.0
     """Share dropped while training, between layers only, never along the text (Zaremba et al. 2014)."""
-
-    context = 512  # STANDIN
 
     @property
     def projected(self) -> bool:
@@ -71,10 +71,10 @@ class RecurrentModel(nn.Module):
 
     @torch.no_grad()
     def initialise(self, seed: int) -> None:
-        """Fresh weights, the same for the same seed: tables normal with deviation 0.05, cells as `cells.py` says."""
+        """Fresh weights, the same for the same seed: tables normal with deviation `TABLE`, cells as `cells.py` says."""
         generator = torch.Generator(self.head.weight.device).manual_seed(seed)
         for table in {self.embedding.weight, self.head.weight} if not self.config.tied else {self.embedding.weight}:
-            table.normal_(0.0, 0.05, generator=generator)
+            table.normal_(0.0, TABLE, generator=generator)
         for cell in self.cells:
             assert isinstance(cell, Cell)
             cell.initialise(generator)

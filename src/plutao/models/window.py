@@ -42,8 +42,6 @@ class WindowConfig:
     dropout: float = 0.0
     """Share dropped while training: of embeddings and of hidden layers."""
 
-    context = 512  # STANDIN
-
     @property
     def projected(self) -> bool:
         """Whether a matrix leads from the hidden layer to the width of the table that is shared."""
@@ -74,14 +72,14 @@ class WindowModel(nn.Module):
 
     @torch.no_grad()
     def initialise(self, seed: int) -> None:
-        """Fresh weights, the same for the same seed: tables normal with deviation 0.05, matrices with 1/√fan_in."""
+        """Fresh weights, the same for the same seed: tables normal with deviation 0.1, matrices with 1/√fan_in."""
         generator = torch.Generator(self.head.weight.device).manual_seed(seed)
         tables = {id(self.embedding.weight), id(self.head.weight)}
         for parameter in self.parameters():
             if parameter.ndim == 1:
                 parameter.zero_()
             else:
-                deviation = 0.05 if id(parameter) in tables else parameter.shape[1] ** -0.5
+                deviation = 0.1 if id(parameter) in tables else parameter.shape[1] ** -0.5
                 parameter.normal_(0.0, deviation, generator=generator)
 
     def hidden(self, tokens: Int[Tensor, "B T"], segments: None = None) -> Float[Tensor, "B T D"]:

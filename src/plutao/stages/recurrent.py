@@ -18,6 +18,8 @@ from plutao.data.stretches import Stretches
 from plutao.errors import UserError
 from plutao.evaluate.perplexity import bits_per_byte
 from plutao.files import fingerprint
+from plutao.generate.sampling import Sampling
+from plutao.generate.writer import Writer
 from plutao.models import recurrent, window
 from plutao.models.hardware import GIB, available_memory
 from plutao.models.recurrent import RecurrentConfig, RecurrentModel
@@ -25,13 +27,14 @@ from plutao.models.window import WindowConfig, WindowModel
 from plutao.project import Project
 from plutao.recipe import Recipe
 from plutao.recipe.ancestors import RecurrentSettings
+from plutao.stages.base import PROMPT_CHARACTERS
 from plutao.stages.card import write_card
 from plutao.stages.common import budget, mixture_in_json
 from plutao.stages.plain import describe, train
 from plutao.text.tokenizer import Tokenizer
 from plutao.train import device as devices
 from plutao.train.budget import Budget
-from plutao.train.loop import Evaluate, without_compiling
+from plutao.train.loop import Evaluate, Sample, without_compiling
 from plutao.train.objectives import Objective, next_token
 from plutao.train.parallel import World
 from plutao.train.progress import Progress
@@ -110,6 +113,7 @@ def run(project: Project, world_: World, progress: Progress, minutes: float | No
         world_,
         progress,
         evaluate=validation(documents, tokenizer, settings.evaluate_tokens),
+        sample=sampler(recipe, tokenizer, documents),
     )
     if not world_.first:
         return
@@ -175,14 +179,29 @@ def validation(documents: Path, tokenizer: Tokenizer, tokens: int) -> Evaluate:
             break
 
     def evaluate(module: nn.Module) -> dict[str, float]:
-        measured = bits_per_byte(language_model(module), tokenizer, some)  # type: ignore[arg-type]
+        measured = bits_per_byte(language_model(module), tokenizer, some)
         comparable = {} if measured.bits_per_byte is None else {"bits_per_byte": measured.bits_per_byte}
         return {"loss": math.log(measured.perplexity), **comparable}
 
     return evaluate
 
 
+def sampler(recipe: Recipe, tokenizer: Tokenizer, documents: Path) -> Sample:
+    """Lets the model continue a few texts while it learns: the recipe's prompts, or how validation documents begin."""
+    settings = settings_of(recipe)
+    prompts = list(settings.sample_prompts)
+    if not prompts:
+        prompts = [document.text[:PROMPT_CHARACTERS] for document in validation_texts(documents, limit=100_000)][:3]
+    sampling = Sampling(temperature=0.8, max_tokens=settings.sample_tokens, seed=recipe.seed)
+
+    def sample(module: nn.Module) -> list[dict[str, str]]:
+        completions = Writer(language_model(module), tokenizer).complete(prompts, sampling)
+        return [{"prompt": prompt, "text": some[0].text} for prompt, some in zip(prompts, completions, strict=True)]
+
+    return sample
+
+
 def measure(model: RecurrentModel | WindowModel, tokenizer: Tokenizer, documents: Path) -> dict[str, Any]:
     """Bits per byte of the whole validation text."""
     texts = ((document.text, document.language or "") for document in validation_texts(documents))
-    return bits_per_byte(model, tokenizer, texts).as_json()  # type: ignore[arg-type]
+    return bits_per_byte(model, tokenizer, texts).as_json()
