@@ -120,7 +120,7 @@ class RecurrentSettings(TrainSettings):
     """Validation tokens looked at on the way (the last one sees the whole validation text)."""
     sample_prompts: tuple[str, ...] = ()
     """Texts that the samples continue; left out: the first words of the validation text."""
-    optimizer: OptimizerSettings = OptimizerSettings(kind="adamw", learning_rate=4e-3, weight_decay=0.0)
+    optimizer: OptimizerSettings = OptimizerSettings(kind="adamw", learning_rate=1e-2, weight_decay=0.0)
 
 
 class ElmoSettings(TrainSettings):
