@@ -36,6 +36,19 @@ def inspect(
             "--mask", help="A row of training (stage base or sft): what is learned of it, and what only read."
         ),
     ] = False,
+    fill: Annotated[bool, typer.Option("--fill", help="What a BERT reads into each [MASK] of the text.")] = False,
+    task: Annotated[
+        str | None, typer.Option(metavar="NAME", help="What a BERT that was fine-tuned for this task says of the text.")
+    ] = None,
+    second: Annotated[
+        str | None, typer.Option(help="For --task: the second text of a pair, or the question about the text.")
+    ] = None,
+    image: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE|NUMBER", help="What a network sees in a picture, or in a held-out image (by number)."
+        ),
+    ] = None,
     translate: Annotated[
         str | None, typer.Option(metavar="TEXT", help="A translator at work: each step, and all its attention.")
     ] = None,
@@ -63,12 +76,23 @@ def inspect(
     json: Annotated[bool, typer.Option("--json", help="Print the numbers as JSON.")] = False,
 ) -> None:
     """Look inside: tokens, next tokens, softmax, chain rule, a training step, masks. Tokens and next tokens by default."""
+    from plutao.cli import seeing
     from plutao.look.words import phrases
     from plutao.project import resolve_model
 
     phrases(language)
     if mask:
         show_mask(folder, run, stage, row, language, html, json)
+        return
+    if image is not None:
+        seeing.show_image(folder, run, stage, image, language, html, json)
+        return
+    if fill or task is not None:
+        place = resolve_model(run, folder, stage or "bert")
+        if task is not None:
+            seeing.show_task(place, task, text, second, json)
+        else:
+            seeing.show_fill(place, text, top, language, html, json)
         return
     if translate is not None:
         show_translation(resolve_model(run, folder, stage), translate, layer, head, top, language, html, json)

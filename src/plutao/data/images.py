@@ -266,39 +266,57 @@ def from_pictures(path: Path, names: Sequence[str], size: int | None) -> Images:
     """Pictures whose folder is their class. The first one says whether all are grey or in colours, and how large they are
     where `size` does not.
     """
-    from PIL import Image, ImageOps, UnidentifiedImageError
-
     tables: list[npt.NDArray[np.uint8]] = []
     told: list[str] = []
-    mode, side = "", size
+    channels, side = None, size
     for name, data in files_of(path, names):
-        where = f"{path}: {name}"
-        try:
-            with Image.open(io.BytesIO(data)) as picture:
-                if math.prod(picture.size) > LARGEST_PICTURE:
-                    raise UserError(
-                        f"{where} has {math.prod(picture.size):,} pixels: make it smaller, or leave it out."
-                    )
-                mode = mode or ("L" if picture.mode in ("1", "L", "LA", "I;16", "I") else "RGB")
-                plain = picture.convert(mode)
-        except UserError:
-            raise
-        except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
-            raise UserError(
-                f"{where} is no picture that can be read: put back a good copy, or take it away."
-            ) from error
-        side = side or plain.width
-        if plain.size != (side, side):
-            if size is None:
-                raise UserError(f"{where} is {plain.width} × {plain.height}, not {side} × {side}: set vision.size.")
-            plain = ImageOps.fit(plain, (side, side), Image.Resampling.BILINEAR)
+        table = decoded(data, f"{path}: {name}", channels, side, fit=size is not None)
         if not tables:
-            refuse_too_much(len(names) * len(mode) * side * side, path)
-        tables.append(np.asarray(plain, dtype=np.uint8).reshape(side, side, -1).transpose(2, 0, 1))
+            channels, side = table.shape[0], table.shape[1]
+            refuse_too_much(len(names) * table.size, path)
+        tables.append(table)
         told.append(PurePosixPath(name).parent.name or path.name)
     classes = tuple(sorted(set(told)))
     labels = torch.tensor([classes.index(name) for name in told])
     return Images(torch.from_numpy(np.stack(tables)), labels, classes)
+
+
+def read_picture(path: Path, size: int, channels: int) -> UInt8[Tensor, "C S S"]:
+    """One picture, brought to a square of this size and to so many channels.
+
+    Raises:
+        UserError: it is not there, or no picture.
+    """
+    if not path.is_file():
+        raise UserError(f"{path} is not there: name a picture's file, or a held-out image by its number.")
+    with path.open("rb") as file:
+        return torch.from_numpy(decoded(whole(file, str(path)), str(path), channels, size, fit=True))
+
+
+def decoded(data: bytes, where: str, channels: int | None, side: int | None, fit: bool) -> npt.NDArray[np.uint8]:
+    """A picture as (C, S, S) bytes; `channels` None: grey or colours as it is itself; `fit`: cropped and scaled to `side`.
+
+    Raises:
+        UserError: it is no picture, too large, or of another size where it must not be changed.
+    """
+    from PIL import Image, ImageOps, UnidentifiedImageError
+
+    try:
+        with Image.open(io.BytesIO(data)) as picture:
+            if math.prod(picture.size) > LARGEST_PICTURE:
+                raise UserError(f"{where} has {math.prod(picture.size):,} pixels: make it smaller, or leave it out.")
+            grey = picture.mode in ("1", "L", "LA", "I;16", "I") if channels is None else channels == 1
+            plain = picture.convert("L" if grey else "RGB")
+    except UserError:
+        raise
+    except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
+        raise UserError(f"{where} is no picture that can be read: put back a good copy, or take it away.") from error
+    side = side or plain.width
+    if plain.size != (side, side):
+        if not fit:
+            raise UserError(f"{where} is {plain.width} × {plain.height}, not {side} × {side}: set vision.size.")
+        plain = ImageOps.fit(plain, (side, side), Image.Resampling.BILINEAR)
+    return np.asarray(plain, dtype=np.uint8).reshape(side, side, -1).transpose(2, 0, 1).copy()
 
 
 def split(images: Images, share: float, seed: int) -> tuple[Images, Images]:

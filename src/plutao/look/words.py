@@ -65,6 +65,23 @@ ENGLISH = {
     "fill": "What may stand in hole {number} of “{text}”",
     "fill_note": "The model reads both sides of the hole (the book, section 2.12; Devlin et al. 2019). Each hole is filled in on "
     "its own, the others left as holes; ## continues the word before it.",
+    "image": "This looks like “{name}”",
+    "image_note": "The probability of each class, by softmax of the model's scores.",
+    "image_right": "It is “{name}” (▶).",
+    "image_itself": "the image",
+    "class": "class",
+    "patches": "{count} patches of {patch} × {patch} pixels, and what the class token took from each",
+    "patches_note": "Row and column of the patch, and the share of it that reaches the class token through all layers (rollout: "
+    "Abnar & Zuidema 2020). The numbered maps are the heads of the last layer. An image is a row of patches to a Transformer (the "
+    "book, conclusion; Dosovitskiy et al. 2021).",
+    "patch_place": "patch (row, column)",
+    "attention": "attention",
+    "filters": "The first {count} filters, and where each found what it looks for",
+    "filters_note": "Each filter is a square of 3 × 3 weights, the same for every place of the image (the book, section 4.2). In "
+    "the picture: the image, the filters, and what each found; below: the place of its strongest response.",
+    "filter": "filter",
+    "filter_place": "strongest at (row, column)",
+    "filter_strength": "response",
     "page_title": "A look inside",
     "shows": "{run}, stage {stage}",
     "shows_step": "{run}, stage {stage}, step {step}",
@@ -133,6 +150,23 @@ PORTUGUESE = {
     "fill": "O que pode ficar na lacuna {number} de “{text}”",
     "fill_note": "O modelo lê os dois lados da lacuna (o livro, seção 2.12; Devlin et al. 2019). Cada lacuna é preenchida "
     "sozinha, com as outras ainda abertas; ## continua a palavra anterior.",
+    "image": "Isto parece “{name}”",
+    "image_note": "A probabilidade de cada classe, pelo softmax das notas do modelo.",
+    "image_right": "É “{name}” (▶).",
+    "image_itself": "a imagem",
+    "class": "classe",
+    "patches": "{count} retalhos de {patch} × {patch} pixels, e o que o token de classe tomou de cada um",
+    "patches_note": "Linha e coluna do retalho, e a parte dele que chega ao token de classe através de todas as camadas (rollout: "
+    "Abnar & Zuidema 2020). Os mapas numerados são as cabeças da última camada. Para um Transformer, uma imagem é uma fila de "
+    "retalhos (o livro, conclusão; Dosovitskiy et al. 2021).",
+    "patch_place": "retalho (linha, coluna)",
+    "attention": "atenção",
+    "filters": "Os primeiros {count} filtros, e onde cada um achou o que procura",
+    "filters_note": "Cada filtro é um quadrado de 3 × 3 pesos, os mesmos em todos os lugares da imagem (o livro, seção 4.2). Na "
+    "figura: a imagem, os filtros e o que cada um achou; na tabela, o lugar da resposta mais forte.",
+    "filter": "filtro",
+    "filter_place": "mais forte em (linha, coluna)",
+    "filter_strength": "resposta",
     "page_title": "Um olhar por dentro",
     "shows": "{run}, etapa {stage}",
     "shows_step": "{run}, etapa {stage}, passo {step}",

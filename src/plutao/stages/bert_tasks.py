@@ -21,7 +21,7 @@ from plutao.errors import UserError
 from plutao.evaluate.understanding import alike, answered, classified, words_in_common
 from plutao.files import fingerprint, read_json, sha256
 from plutao.models.encoder import EncoderConfig, MaskedModel, SequenceModel, SpanModel, take_over
-from plutao.models.interop.bert import save_bert
+from plutao.models.interop.bert import load_bert, load_labels, save_bert
 from plutao.project import Project, is_complete
 from plutao.recipe.ancestors import BertTask
 from plutao.stages.card import read_card, write_card
@@ -303,9 +303,11 @@ def validation(prepared: Prepared, device: devices.Device) -> Evaluate:
 def measure(prepared: Prepared, examples: Sequence[Example]) -> dict[str, Any]:
     """A task's measures on these examples, each with its interval."""
     if prepared.task.kind == "answers":
-        said = answers(prepared, examples)
+        assert isinstance(prepared.model, SpanModel)
+        said = mark(prepared.model, examples, prepared.tokenizer, prepared.signs, prepared.longest)
         return answered([one.text for one in said], [[answer.text for answer in one.answers] for one in examples])
-    scores = judge(prepared, encode(examples, prepared.tokenizer, prepared.signs, prepared.longest))
+    rows = encode(examples, prepared.tokenizer, prepared.signs, prepared.longest)
+    scores = judge(prepared.model, rows, prepared.signs.pad)
     if prepared.task.kind == "classification":
         right = [prepared.names.index(example.label) for example in examples]
         return classified(scores.argmax(-1).tolist(), right, prepared.names)
@@ -315,15 +317,15 @@ def measure(prepared: Prepared, examples: Sequence[Example]) -> dict[str, Any]:
 
 
 @torch.no_grad()
-def judge(prepared: Prepared, rows: Sequence[Row]) -> Float[Tensor, "N K"]:
+def judge(model: nn.Module, rows: Sequence[Row], pad: int) -> Float[Tensor, "N K"]:
     """The scores of many rows, whose lengths are brought together so that little is filled up."""
-    place = next(prepared.model.parameters()).device
+    place = next(model.parameters()).device
     order = sorted(range(len(rows)), key=lambda number: len(rows[number].tokens))
     scores: dict[int, Tensor] = {}
     for begin in range(0, len(order), AT_ONCE):
         some = order[begin : begin + AT_ONCE]
-        batch = batch_of([rows[number] for number in some], torch.zeros(len(some)), prepared.signs.pad).to(place)
-        scores.update(zip(some, prepared.model(*batch.inputs()).float().cpu(), strict=True))
+        batch = batch_of([rows[number] for number in some], torch.zeros(len(some)), pad).to(place)
+        scores.update(zip(some, model(*batch.inputs()).float().cpu(), strict=True))
     return torch.stack([scores[number] for number in range(len(rows))])
 
 
@@ -336,19 +338,21 @@ class Marked:
 
 
 @torch.no_grad()
-def answers(prepared: Prepared, examples: Sequence[Example]) -> list[Marked]:
+def mark(
+    model: SpanModel, examples: Sequence[Example], tokenizer: Tokenizer, signs: Signs, longest: int
+) -> list[Marked]:
     """Of each question the stretch of its text, in any of its windows, whose beginning and end have the highest scores."""
-    place = next(prepared.model.parameters()).device
+    place = next(model.parameters()).device
     cut = [
         window
         for number, example in enumerate(examples)
-        for window in windows(example, number, prepared.tokenizer, prepared.signs, prepared.longest)
+        for window in windows(example, number, tokenizer, signs, longest)
     ]
     best = [Marked("", float("-inf"))] * len(examples)
     for begin in range(0, len(cut), AT_ONCE):
         some = cut[begin : begin + AT_ONCE]
-        batch = batch_of([window.row for window in some], torch.zeros(len(some)), prepared.signs.pad).to(place)
-        scores = prepared.model(*batch.inputs()).float()
+        batch = batch_of([window.row for window in some], torch.zeros(len(some)), signs.pad).to(place)
+        scores = model(*batch.inputs()).float()
         allowed = readable(batch.present, batch.segments)
         allowed[:, 0] = False
         for window, row, may in zip(some, scores.cpu(), allowed.cpu(), strict=True):
@@ -371,3 +375,28 @@ def best_span(scores: Float[Tensor, "T 2"], may: Tensor, window: Window, text: s
     both = both.masked_fill(~near, float("-inf"))
     first, last = divmod(int(both.argmax()), count)
     return Marked(text[window.places[first][0] : window.places[last][1]], float(both.max()))
+
+
+def predict(folder: Path, text: str, second: str | None = None) -> dict[str, Any]:
+    """What the fine-tuned model of a folder says of one text or pair: the probability of each class, a number, or the answer that
+    it marks in the text.
+
+    Raises:
+        UserError: the folder is no fine-tuned BERT's, or the question is missing.
+    """
+    model, tokenizer = load_bert(folder), Tokenizer.load(folder)
+    scale = tuple(read_card(folder).get("scale", (0.0, 1.0))) if (folder / "stage.json").is_file() else (0.0, 1.0)
+    signs, longest = signs_of(tokenizer), model.config.context
+    example = Example(text, second)
+    if isinstance(model, MaskedModel):
+        raise UserError(f"{folder} is a pretrained BERT that was not fine-tuned: name the folder of a task.")
+    if isinstance(model, SpanModel):
+        if not second:
+            raise UserError("This model marks the answer to a question in a text: give the question as --second.")
+        marked = mark(model, [example], tokenizer, signs, longest)[0]
+        return {"answer": marked.text, "score": marked.score}
+    scores = judge(model, encode([example], tokenizer, signs, longest), signs.pad)[0]
+    if model.outputs == 1:
+        return {"number": float(scores[0]) * scale[1] + scale[0]}
+    likely = zip(load_labels(folder), scores.softmax(-1).tolist(), strict=True)
+    return {"classes": dict(sorted(likely, key=lambda one: -one[1]))}
