@@ -77,11 +77,13 @@ def open_database(url: str | None = None, root: Path | None = None) -> Database:
         if database.on_sqlite:
             check_file(Path(database.url.database or ""))
         prepare(database)
-    except (OperationalError, sqlite3.OperationalError) as error:
+    except DatabaseError as error:
         database.close()
-        raise UserError(
-            f"The database {database.name} can't be opened: {first_line(error)}. {remedy(database)}"
-        ) from error
+        if isinstance(error, OperationalError):
+            words, mend = "can't be opened", remedy(database)
+        else:
+            words, mend = "is damaged", "Put back a backup, or move it away to begin anew."
+        raise UserError(f"The database {database.name} {words}: {first_line(error)}. {mend}") from error
     except BaseException:
         database.close()
         raise
@@ -151,15 +153,8 @@ def prepare(database: Database) -> None:
     with database.engine.connect().execution_options(writes=True) as connection, connection.begin():
         if not database.on_sqlite:
             connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": MIGRATING})
-        try:
-            present = migrations.revision_of(connection)
-            tables = set(inspect(connection).get_table_names())
-        except DatabaseError as error:
-            if isinstance(error, OperationalError):
-                raise
-            raise UserError(
-                f"The database {database.name} is damaged: {first_line(error)}. Put back a backup."
-            ) from error
+        present = migrations.revision_of(connection)
+        tables = set(inspect(connection).get_table_names())
         check_revision(database, present, tables)
         if present != migrations.head():
             if present is not None and database.on_sqlite:

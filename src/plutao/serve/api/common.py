@@ -5,6 +5,7 @@ from typing import Annotated, cast
 from fastapi import Depends, Path, Request
 from pydantic import AfterValidator, BaseModel, ConfigDict, StringConstraints
 
+from plutao.serve.api.asking import REFUSALS
 from plutao.serve.audit import By
 from plutao.serve.database import Database
 from plutao.serve.identity import Caller, in_person, require
@@ -39,6 +40,10 @@ UsageReader = Annotated[Caller, Depends(require("owner", "member", scope="usage"
 Number = Annotated[int, Path(ge=1, le=2**53, description="As lists tell it.")]
 Short = Annotated[str, StringConstraints(max_length=200), AfterValidator(storable)]
 Password = Annotated[str, StringConstraints(max_length=1000), AfterValidator(storable)]
+
+
+DENIALS = {status: REFUSALS[status] for status in (400, 401, 403, 404, 429)}
+"""What all these routes may answer, for their description."""
 
 
 class Asked(BaseModel):

@@ -8,7 +8,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from plutao.serve import keys
-from plutao.serve.api.common import Asked, Kept, Number, Short, by_of
+from plutao.serve.api.common import DENIALS, Asked, Kept, Number, Short, by_of
 from plutao.serve.errors import not_found
 from plutao.serve.identity import Caller, get_owned, in_person, require
 from plutao.serve.keys import KeyRights
@@ -17,7 +17,9 @@ from plutao.serve.tables.accounts import Account
 from plutao.serve.tables.base import now
 from plutao.serve.tables.keys import ApiKey
 
-router = APIRouter(prefix="/api/keys", tags=["keys"], dependencies=[Depends(require("owner", "member"))])
+router = APIRouter(
+    prefix="/api/keys", tags=["keys"], responses=DENIALS, dependencies=[Depends(require("owner", "member"))]
+)
 KeyHolder = Annotated[Caller, Depends(in_person)]
 Limit = Annotated[int | None, Field(ge=1, le=10**9)]
 

@@ -7,7 +7,7 @@ from pydantic import BaseModel, Field
 from sqlalchemy import or_, select
 
 from plutao.serve import budgets, prices, usage
-from plutao.serve.api.common import Asked, Kept, Member, Owner, Short, by_of
+from plutao.serve.api.common import DENIALS, Asked, Kept, Member, Owner, Short, by_of
 from plutao.serve.api.people import find as find_account
 from plutao.serve.budgets import Period
 from plutao.serve.errors import bad_request, not_found
@@ -17,7 +17,7 @@ from plutao.serve.tables.base import now
 from plutao.serve.tables.keys import ApiKey
 from plutao.serve.tables.metering import Budget, Price
 
-router = APIRouter(prefix="/api", tags=["money"])
+router = APIRouter(prefix="/api", tags=["money"], responses=DENIALS)
 MEASURED_OVER = 30 * usage.DAY
 
 Holder = Annotated[int | None, Query(ge=1, le=2**53)]

@@ -9,7 +9,7 @@ from starlette.responses import JSONResponse
 
 from plutao.serve import accounts, audit, sessions, throttle
 from plutao.serve.accounts import SignedIn
-from plutao.serve.api.common import Asked, Kept, Number, Password, Person, by_of
+from plutao.serve.api.common import DENIALS, Asked, Kept, Number, Password, Person, by_of
 from plutao.serve.api.sign_in import Me, me, welcome
 from plutao.serve.errors import ApiError
 from plutao.serve.identity import get_owned
@@ -19,7 +19,7 @@ from plutao.serve.sessions import visitor_of
 from plutao.serve.tables.accounts import Account, BrowserSession
 from plutao.serve.tables.base import now
 
-router = APIRouter(prefix="/api/me", tags=["people"])
+router = APIRouter(prefix="/api/me", tags=["people"], responses=DENIALS)
 
 
 class Device(BaseModel):

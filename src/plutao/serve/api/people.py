@@ -8,12 +8,12 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from plutao.serve import accounts, audit
-from plutao.serve.api.common import Asked, Kept, Number, Owner, Short, by_of
+from plutao.serve.api.common import DENIALS, Asked, Kept, Number, Owner, Short, by_of
 from plutao.serve.errors import not_found
 from plutao.serve.roles import Role
 from plutao.serve.tables.accounts import Account
 
-router = APIRouter(prefix="/api", tags=["people"])
+router = APIRouter(prefix="/api", tags=["people"], responses=DENIALS)
 
 
 class PersonOut(BaseModel):

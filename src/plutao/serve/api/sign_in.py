@@ -8,7 +8,7 @@ from pydantic import BaseModel
 
 from plutao.serve import accounts, oidc, sessions
 from plutao.serve.accounts import SignedIn
-from plutao.serve.api.common import Asked, Kept, Password, Person, Short
+from plutao.serve.api.common import DENIALS, Asked, Kept, Password, Person, Short
 from plutao.serve.audit import By
 from plutao.serve.errors import not_found, unauthenticated
 from plutao.serve.identity import same_origin
@@ -17,7 +17,7 @@ from plutao.serve.sessions import visitor_of
 from plutao.serve.settings import ServeSettings
 from plutao.serve.tables.accounts import Account
 
-router = APIRouter(prefix="/api", tags=["people"])
+router = APIRouter(prefix="/api", tags=["people"], responses=DENIALS)
 OwnPage = Depends(same_origin)
 
 
