@@ -1,18 +1,17 @@
 """The application: everything that answers over HTTP, put together."""
 
 import importlib
-import pkgutil
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib.util import find_spec
 from typing import Any
 
-from fastapi import APIRouter, FastAPI
+from fastapi import FastAPI
 from fastapi.middleware.cors import CORSMiddleware
 from fastapi.openapi.utils import get_openapi
 
 from plutao import __version__
-from plutao.serve import api, refusals
+from plutao.serve import refusals
 from plutao.serve.answering import Services
 from plutao.serve.backend.contract import Backend
 from plutao.serve.database import Database, open_database
@@ -21,6 +20,25 @@ from plutao.serve.metering import Meter
 from plutao.serve.metrics import Metrics
 from plutao.serve.settings import ServeSettings
 
+ENDPOINTS = (
+    "chat",
+    "completions",
+    "responses",
+    "embeddings",
+    "models",
+    "tokens",
+    "moderations",
+    "set_up",
+    "sign_in",
+    "own",
+    "people",
+    "keys",
+    "money",
+    "usage",
+    "health",
+    "docs",
+)
+"""Modules of serve/api with a `router`, in the order in which /docs shows them."""
 PAGES = "plutao.web.routers"
 """The pages for people: a module with `install(app)`; without it the service answers programs alone."""
 DESCRIPTION = """A model of your own, behind the interface that programs know from OpenAI. Send a key as `Authorization:
@@ -52,8 +70,9 @@ def create_app(settings: ServeSettings, backend: Backend | None = None, database
     app.state.settings, app.state.database, app.state.services = settings, database, services
     app.state.meter = services.meter
     refusals.install(app)
-    for router in routers(settings.docs):
-        app.include_router(router)
+    for name in ENDPOINTS:
+        if settings.docs or name != "docs":
+            app.include_router(importlib.import_module(f"plutao.serve.api.{name}").router)
     if find_spec("plutao.web") is not None and find_spec(PAGES) is not None:
         importlib.import_module(PAGES).install(app)
     if settings.cors_origins:
@@ -67,15 +86,6 @@ def create_app(settings: ServeSettings, backend: Backend | None = None, database
     app.add_middleware(Envelope, metrics=services.metrics, max_body=settings.max_body)
     describe(app)
     return app
-
-
-def routers(docs: bool) -> Iterator[APIRouter]:
-    """The endpoints: the `router` of every module in serve/api that has one."""
-    for module in sorted(pkgutil.iter_modules(api.__path__), key=lambda module: module.name):
-        if docs or module.name != "docs":
-            router = getattr(importlib.import_module(f"{api.__name__}.{module.name}"), "router", None)
-            if isinstance(router, APIRouter):
-                yield router
 
 
 def make_backend(settings: ServeSettings) -> Backend:

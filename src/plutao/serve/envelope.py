@@ -6,6 +6,7 @@ import time
 from collections.abc import MutableMapping
 from typing import Any
 
+from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -25,8 +26,9 @@ HEADERS = {
 """Of every answer that does not say otherwise itself; a page sets its own policy."""
 
 
-class TooLarge(Exception):
-    """The body grew beyond what is allowed."""
+def too_large(most: int) -> HTTPException:
+    """413. FastAPI lets an error of this class through while it reads a body, and turns all others into its own."""
+    return HTTPException(413, f"The request is larger than {most} bytes, the most this server reads.")
 
 
 class Envelope:
@@ -57,9 +59,6 @@ class Envelope:
         self.metrics.in_flight.inc()
         try:
             await self.app(scope, self._measured(scope, receive), send_wrapped)
-        except TooLarge:
-            if not status:
-                await respond(too_large(self.max_body), scope, receive, send_wrapped)
         except Exception:
             log.exception("%s %s %s failed", request_id, scope["method"], scope["path"])
             if status:
@@ -80,21 +79,15 @@ class Envelope:
         async def receive_measured() -> Message:
             nonlocal got
             if told > self.max_body:
-                raise TooLarge
+                raise too_large(self.max_body)
             message = await receive()
             if message["type"] == "http.request":
                 got += len(message.get("body", b""))
                 if got > self.max_body:
-                    raise TooLarge
+                    raise too_large(self.max_body)
             return message
 
         return receive_measured
-
-
-def too_large(most: int) -> ApiError:
-    return ApiError(
-        413, f"The request is larger than {most} bytes, the most this server reads.", code="request_too_large"
-    )
 
 
 async def respond(error: ApiError, scope: Scope, receive: Receive, send: Send) -> None:

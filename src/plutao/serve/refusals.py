@@ -72,4 +72,5 @@ def from_http(error: HTTPException, request: Request) -> ApiError:
         return ApiError(404, f"There is nothing at {request.method} {request.url.path}.", code="unknown_url")
     if error.status_code == 405:
         return ApiError(405, f"{request.url.path} does not answer {request.method}.", code="method_not_allowed")
-    return ApiError(error.status_code, str(error.detail))
+    codes = {413: "request_too_large"}
+    return ApiError(error.status_code, str(error.detail), code=codes.get(error.status_code))
