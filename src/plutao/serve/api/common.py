@@ -1,6 +1,6 @@
 """What the routes about people, keys and money share: who asks, where from, the database, and texts that can be kept."""
 
-from typing import Annotated, cast
+from typing import Annotated, Any, cast
 
 from fastapi import Depends, Path, Request
 from pydantic import AfterValidator, BaseModel, ConfigDict, StringConstraints
@@ -42,7 +42,7 @@ Short = Annotated[str, StringConstraints(max_length=200), AfterValidator(storabl
 Password = Annotated[str, StringConstraints(max_length=1000), AfterValidator(storable)]
 
 
-DENIALS = {status: REFUSALS[status] for status in (400, 401, 403, 404, 429)}
+DENIALS: dict[int | str, dict[str, Any]] = {status: REFUSALS[status] for status in (400, 401, 403, 404, 429)}
 """What all these routes may answer, for their description."""
 
 
