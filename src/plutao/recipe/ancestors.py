@@ -74,6 +74,8 @@ class VectorsSettings(TrainSettings):
     """A test of pairs that people gave marks for likeness: a corpus of the catalogue, or a file relative to the project."""
     analogies: str | None = None
     """A test of analogies, four words a line: a corpus of the catalogue, or a file relative to the project."""
+    sample_words: tuple[str, ...] = ()
+    """Words whose neighbours are shown while they are learned; left out: some frequent ones."""
     batch: int = Field(default=10_000, ge=1)
     """Words a step; the learning rate falls from step to step."""
     optimizer: OptimizerSettings = OptimizerSettings(kind="adamw", learning_rate=0.025)
