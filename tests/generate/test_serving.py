@@ -2,6 +2,7 @@
 
 import json
 import re
+from itertools import chain
 
 import pytest
 import torch
@@ -36,7 +37,7 @@ def test_stretches_and_company_change_nothing(model: Decoder, tokenizer: Tokeniz
     prompts = [*PROMPTS, LONG, LONG[:50], PROMPTS[1]]
     for sampling in (Sampling(seed=3, max_tokens=12, n=2), Sampling(temperature=0, max_tokens=8)):
         expected, written = plain.complete(prompts, sampling), engine.complete(prompts, sampling)
-        for one, other in zip(sum(expected, []), sum(written, []), strict=True):
+        for one, other in zip(chain(*expected), chain(*written), strict=True):
             assert other.tokens == one.tokens
             assert other.text == one.text
             if compiled:

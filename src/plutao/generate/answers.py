@@ -111,6 +111,11 @@ class StopScanner:
         certain, self._held = self._held[:cut], self._held[cut:]
         return certain, False
 
+    @property
+    def holds(self) -> bool:
+        """Whether anything is held back."""
+        return bool(self._held)
+
     def finish(self) -> str:
         """What was held back and turned out to be text."""
         held, self._held = self._held, ""

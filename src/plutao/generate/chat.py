@@ -71,6 +71,8 @@ class Draft:
     index: int
     """Which of the conversation's answers, from 0."""
     dropped: int
+    outside: frozenset[str] = frozenset()
+    """Tools that whoever asked runs: a call of one of them ends the reply."""
     tokens: list[int] = field(default_factory=list)
     written: list[bool] = field(default_factory=list)
     logprobs: list[float] = field(default_factory=list)
@@ -114,7 +116,7 @@ class Chat:
         Raises:
             UserError: a last message alone is longer than the context, or best_of is asked for.
         """
-        sampling = self._settings(sampling)
+        sampling = self.settings(sampling)
         pending: dict[int, list[Draft]] = {}
         replies: list[dict[int, Reply]] = [{} for _ in conversations]
         places: dict[int, int] = {}
@@ -130,7 +132,7 @@ class Chat:
                         continue
                     place, drafts = places[piece.request], pending[piece.request]
                     draft = drafts[piece.answer]
-                    follow_up, reason = self._take(draft, piece.completion, sampling)
+                    follow_up, reason = self.take(draft, piece.completion, sampling)
                     if follow_up is None:
                         replies[place][draft.index] = draft.reply(reason)
                     else:
@@ -152,7 +154,7 @@ class Chat:
         Raises:
             UserError: as `answer`, or more than one reply is asked for.
         """
-        sampling = self._settings(sampling)
+        sampling = self.settings(sampling)
         if sampling.n > 1:
             raise UserError("Only one answer at a time can be streamed: leave n at 1.")
         draft, first = self._draft(messages, sampling)
@@ -165,7 +167,7 @@ class Chat:
                     turn.add(piece.tokens)
                 )  # empty while a call is written: whoever reads along may stop it
                 if piece.completion is not None:
-                    follow_up, reason = self._take(draft, piece.completion, sampling)
+                    follow_up, reason = self.take(draft, piece.completion, sampling)
             if text := turn.finish():
                 yield ChatPiece(text)
             message, *results = draft.added[before:]
@@ -206,7 +208,7 @@ class Chat:
     # -----------------------------------------------------------------------------------------------------------------
     # Writing
 
-    def _settings(self, sampling: Sampling | None) -> Sampling:
+    def settings(self, sampling: Sampling | None) -> Sampling:
         """The caller's settings with the ends of a turn, unless they name their own."""
         sampling = sampling or Sampling()
         if sampling.drawn > sampling.n:
@@ -227,7 +229,7 @@ class Chat:
         drafts = [Draft(draft.prompt, draft.seed, index, draft.dropped) for index in range(sampling.n)]
         return self.engine.submit(draft.prompt, first), drafts
 
-    def _take(self, draft: Draft, completion: Completion, sampling: Sampling) -> tuple[Sampling | None, str]:
+    def take(self, draft: Draft, completion: Completion, sampling: Sampling) -> tuple[Sampling | None, str]:
         """Adds a turn to its reply and runs the tools it calls. Returns the settings for writing on, or None where the
         reply is at its end, and why it ended.
         """
@@ -237,7 +239,8 @@ class Chat:
         message = self._message(completion, sampling.end_tokens)
         draft.added.append(message)
         ended = completion.finish_reason == "stop" and completion.tokens[-1:] == [self.end_of_turn]
-        if not (message.tool_calls and ended and self.tools):
+        elsewhere = any(call.name in draft.outside for call in message.tool_calls)
+        if elsewhere or not (message.tool_calls and ended and self.tools):
             return None, completion.finish_reason
         draft.calls += len(message.tool_calls)
         if draft.calls > MOST_CALLS:

@@ -317,6 +317,13 @@ class IncrementalDecoder:
         whole = self._tokenizer.decode(self._ids)
         return "" if whole.endswith("\ufffd") else self._show(whole)
 
+    @property
+    def holds(self) -> bool:
+        """Whether part of a character has come and is not shown yet."""
+        if self._by_bytes:
+            return bool(self._utf8.getstate()[0])
+        return self._tokenizer.decode(self._ids) != self._shown
+
     def finish(self) -> str:
         """What is left at the end; a character that never was completed comes as U+FFFD."""
         if self._by_bytes:

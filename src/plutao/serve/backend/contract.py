@@ -160,6 +160,7 @@ class Replay:
     """Hash of the form in which conversations are read."""
     precision: str
     compiled: bool
+    """Whether steps ran as compiled code; PyTorch's may differ in the last bits."""
     sampling: Mapping[str, Any]
     """Every setting, the seed among them."""
     index: int
