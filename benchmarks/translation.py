@@ -225,7 +225,7 @@ def config_of_joey(root: Path, settings: TranslationSettings) -> dict[str, Any]:
             "scheduling": "warmupinversesquareroot",
             "learning_rate": settings.optimizer.learning_rate,
             "learning_rate_warmup": WARM_UP,
-            "learning_rate_min": 1e-8,
+            "learning_rate_min": 0.0,
             "clip_grad_norm": settings.optimizer.clip,
             "label_smoothing": settings.label_smoothing,
             "loss": "crossentropy",
