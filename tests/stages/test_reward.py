@@ -159,7 +159,7 @@ def test_the_sft_model_answers_and_the_worlds_labellers_rank(tmp_path: Path, sho
     reward.run(project, World(), Silence())
     kept = sources.read_back(project.stage_dir("reward"))
     everyone = [*kept.train, *kept.held_out]
-    assert all(2 <= len(one.ranking.completions) <= 4 and one.ranking.demonstration for one in everyone)
+    assert all(2 <= len(one.ranking.completions) <= 5 and one.ranking.demonstration for one in everyone)
     assert all(len(one.labellers) == 1 for one in kept.train) and all(
         len(set(one.labellers)) == 2 for one in kept.held_out
     )

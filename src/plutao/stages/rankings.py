@@ -318,12 +318,10 @@ def rank(
 ) -> list[Ranking]:
     """One labeller's ranking of the different answers, and with `second` another's too; none where all are alike."""
     chance = random.Random(f"{seed}/{question.id}/{question.messages[-1].content}")
-    written = [question.ideal, *there.distractors(question, seed)[:1]]
-    chance.shuffle(written)
-    offered = [*turns, (Message("assistant", written[0]),)]
-    chosen = different(offered)
-    if len(chosen) < 2:
-        chosen = different([*offered, (Message("assistant", written[-1]),)])
+    worse = there.distractors(question, seed)
+    written = [question.ideal, *([chance.choice(worse)] if worse else [])]
+    chosen = different([*turns, *((Message("assistant", text),) for text in written)])
+    chance.shuffle(chosen)
     if len(chosen) < 2:
         return []
     completions = tuple(answer[-1].content for answer in chosen)

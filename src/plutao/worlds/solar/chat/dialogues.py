@@ -10,15 +10,15 @@ from plutao.worlds.solar.language import LANGUAGES, capitalised
 
 # How often each kind is a dialogue of its own, or the first turns of one.
 KINDS: Mapping[str, tuple[Callable[[Talker], Exchange], float]] = {
-    "fact": (facts.any_fact, 50),
+    "fact": (facts.any_fact, 48),
     "other-language": (facts.other_language, 4),
     "comparison": (facts.comparison, 9),
-    "arithmetic": (sums.sum_exchange, 16),
+    "arithmetic": (sums.sum_exchange, 18),
     "translation": (sentences.translation, 5),
     "sentiment": (sentences.sentiment, 2.5),
     "grammar": (sentences.grammar, 3.5),
     "keywords": (sentences.keywords, 1.5),
-    "unknown": (limits.unknown, 11),
+    "unknown": (limits.unknown, 13),
     "refusal": (limits.refusal, 3),
     "kindness": (limits.kindness, 2),
     "better": (limits.better, 0.7),
