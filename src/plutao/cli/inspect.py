@@ -49,6 +49,13 @@ def inspect(
             metavar="FILE|NUMBER", help="What a network sees in a picture, or in a held-out image (by number)."
         ),
     ] = None,
+    gradients: Annotated[
+        bool,
+        typer.Option("--gradients", help="How errors fade through time in RNN, GRU and LSTM, and what each remembers."),
+    ] = False,
+    senses: Annotated[
+        str | None, typer.Option(metavar="WORD", help="The two senses of a word, as an ELMo sees them: banco, bank.")
+    ] = None,
     translate: Annotated[
         str | None, typer.Option(metavar="TEXT", help="A translator at work: each step, and all its attention.")
     ] = None,
@@ -58,6 +65,16 @@ def inspect(
     head: Annotated[
         int | None, typer.Option(min=1, help="For --translate: of this head; left out: the mean of all.")
     ] = None,
+    neighbours: Annotated[
+        str | None, typer.Option(metavar="WORD", help="Word vectors: the words nearest to this one.")
+    ] = None,
+    analogy: Annotated[str | None, typer.Option(metavar='"A B C"', help="Word vectors: A is to B as C is to …")] = None,
+    map: Annotated[
+        bool, typer.Option("--map", help="Word vectors: a map in two and three dimensions; --text names the words.")
+    ] = False,
+    bias: Annotated[
+        bool, typer.Option("--bias", help="Word vectors: which words lean to one gender; and with that taken out.")
+    ] = False,
     row: Annotated[
         int, typer.Option(min=0, help="For --mask: which row, counted from 0 in the order of training.")
     ] = 0,
@@ -76,13 +93,24 @@ def inspect(
     json: Annotated[bool, typer.Option("--json", help="Print the numbers as JSON.")] = False,
 ) -> None:
     """Look inside: tokens, next tokens, softmax, chain rule, a training step, masks. Tokens and next tokens by default."""
-    from plutao.cli import seeing
+    from plutao.cli import memory, seeing
     from plutao.look.words import phrases
     from plutao.project import resolve_model
 
     phrases(language)
     if mask:
         show_mask(folder, run, stage, row, language, html, json)
+        return
+    if gradients:
+        memory.show_gradients(language, html, json)
+        return
+    if senses is not None:
+        memory.show_senses(resolve_model(run, folder, stage or "elmo"), senses, language, html, json)
+        return
+    if neighbours is not None or analogy is not None or map or bias:
+        wishes = {"neighbours": neighbours, "analogy": analogy, "map": map, "bias": bias}
+        place = vectors.vectors_in(folder, run, stage)
+        vectors.show_vectors(place, wishes, text, top, language, html, json)
         return
     if image is not None:
         seeing.show_image(folder, run, stage, image, language, html, json)

@@ -1,6 +1,7 @@
 """What the views say, in English and in Brazilian Portuguese; what texts and models say stays in its language."""
 
 from plutao.errors import UserError
+from plutao.look import words_memory
 
 ENGLISH = {
     "token": "token",
@@ -172,7 +173,7 @@ PORTUGUESE = {
     "shows_step": "{run}, etapa {stage}, passo {step}",
 }
 
-LANGUAGES = {"en": ENGLISH, "pt": PORTUGUESE}
+LANGUAGES = {"en": ENGLISH | words_memory.ENGLISH, "pt": PORTUGUESE | words_memory.PORTUGUESE}
 
 
 def phrases(language: str) -> dict[str, str]:

@@ -128,6 +128,20 @@ class RecurrentSettings(TrainSettings):
 class ElmoSettings(TrainSettings):
     """ELMo: a word's vector depends on its sentence, read in both directions (the book's section 2.12)."""
 
+    tokens: int | None = Field(default=None, gt=0)
+    """How long: words to train on."""
+    width: int = Field(default=128, ge=2)
+    """Width of the words' vectors and of the projections; both directions together have twice as much."""
+    hidden: int = Field(default=512, ge=2)
+    """Width of the LSTMs' states."""
+    window: int = Field(default=32, ge=2)
+    """Words of a row."""
+    dropout: float = Field(default=0.1, ge=0, lt=1)
+    """Share dropped between layers while training."""
+    batch: int = Field(default=32, ge=1)
+    """Rows per optimizer step, over all processes."""
+    optimizer: OptimizerSettings = OptimizerSettings(kind="adamw", learning_rate=4e-3, weight_decay=0.0)
+
 
 class BertTask(TrainSettings):
     """A task that the pretrained BERT is fine-tuned for, from labelled rows."""
