@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import nn
@@ -52,6 +52,17 @@ class Batches(Protocol):
     def load_state_dict(self, state: dict[str, Any], /) -> None: ...
 
 
+@runtime_checkable
+class OwnStep(Protocol):
+    """A model that moves its own weights, as word vectors do: a batch touches few rows of large tables, one after the
+    other, and a gradient of the whole tables would cost more than all the rest.
+    """
+
+    def learn(self, batch: Any, learning_rate: float, /) -> float:
+        """Learns from a batch; returns the mean loss in nats."""
+        ...
+
+
 Evaluate = Callable[[nn.Module], dict[str, float]]
 Sample = Callable[[nn.Module], list[dict[str, str]]]
 
@@ -80,7 +91,7 @@ class Training:
     def __init__(
         self,
         model: nn.Module,
-        objective: Objective,
+        objective: Objective | None,
         batches: Batches,
         settings: TrainSettings,
         out: Path,
@@ -112,11 +123,14 @@ class Training:
         """One optimizer step over one batch, in pieces that fit; skipped where the guard sees harm."""
         started = time.perf_counter()
         self.model.train()
-        loss, tokens, metrics = self.accumulate()
-        parallel.sum_gradients(self.parameters, self.world)
-        norm = float(nn.utils.clip_grad_norm_(self.parameters, self.settings.optimizer.clip))
         share = rate(self.step, self.steps, self.settings.schedule)
-        trouble = self.guard.trouble(loss, norm)
+        if isinstance(self.model, OwnStep):
+            loss, tokens, metrics, norm = *self.let_learn(self.model, share), None
+        else:
+            loss, tokens, metrics = self.accumulate()
+            parallel.sum_gradients(self.parameters, self.world)
+            norm = float(nn.utils.clip_grad_norm_(self.parameters, self.settings.optimizer.clip))
+        trouble = self.guard.trouble(loss, norm or 0.0)
         if trouble is None:
             self.optimizer.step(share)
             self.losses.append(loss)
@@ -129,16 +143,24 @@ class Training:
             self.progress.note(f"Step {self.step} was skipped: {trouble}.")
         elif time.perf_counter() - self.last_logged > LOG_SECONDS or self.step in (1, self.steps):
             self.last_logged = time.perf_counter()
-            peak = self.optimizer.peaks[0] * share
+            peak = self.optimizer.peaks[0] if self.optimizer.peaks else self.settings.optimizer.learning_rate
+            told = {"gradient_norm": norm} if norm is not None else {}
             speed = {"tokens_per_second": round(self.speed, 1)}
-            self.write({"loss": loss, "learning_rate": peak, "gradient_norm": norm, **speed, **metrics})
+            self.write({"loss": loss, "learning_rate": peak * share, **told, **speed, **metrics})
             if metrics:
                 self.progress.figures(metrics)
+
+    def let_learn(self, model: "OwnStep", share: float) -> tuple[float, int, dict[str, float]]:
+        """The next batch, learned by the model itself; as `accumulate` (in one process: there is no gradient to share)."""
+        batch = next(self.batches)
+        loss = model.learn(batch, share * self.settings.optimizer.learning_rate)
+        return loss, int(batch.tokens.numel()), {}
 
     def accumulate(self) -> tuple[float, int, dict[str, float]]:
         """Gradients of the next batch; returns (mean loss per learned target, tokens, what batch and objective tell of
         themselves), over all processes.
         """
+        assert self.objective is not None, "only a model with steps of its own does without"
         batch = next(self.batches)
         metrics: dict[str, float] = dict(getattr(batch, "metrics", {}))
         if metrics:  # they come once, and their line must be written
@@ -259,7 +281,7 @@ class Training:
 
 def fit(
     model: nn.Module,
-    objective: Objective,
+    objective: Objective | None,
     batches: Batches,
     settings: TrainSettings,
     budget: Budget,
@@ -275,6 +297,7 @@ def fit(
 
     Args:
         objective: (model, batch) → (loss, metrics), run under autocast; metrics are means that count by the batch's weight.
+            None for a model that takes steps of its own (`OwnStep`).
         evaluate: measures the model on the way; its numbers go to metrics.jsonl as `validation`.
         sample: lets the model write on the way; a list of {"prompt", "text"}.
 
