@@ -12,6 +12,8 @@ class Format(StrEnum):
 
     hf = "hf"
     gguf = "gguf"
+    word2vec = "word2vec"
+    word2vec_binary = "word2vec-binary"
 
 
 class Type(StrEnum):
@@ -24,7 +26,10 @@ class Type(StrEnum):
 
 def export(
     dir: Annotated[Path, typer.Argument(help="The project's folder.")] = Path(),
-    to: Annotated[Format, typer.Option(help="hf: a folder that transformers and vLLM load.")] = Format.hf,
+    to: Annotated[
+        Format,
+        typer.Option(help="hf: a folder that transformers and vLLM load; word2vec: word vectors as gensim reads them."),
+    ] = Format.hf,
     run: Annotated[str | None, typer.Option(help="RUN or RUN:STAGE, or a path to a model's folder.")] = None,
     stage: Annotated[str | None, typer.Option(help="The stage, where not the last one.")] = None,
     out: Annotated[Path | None, typer.Option(help="Where to: exports/RUN-STAGE-hf in the project if left out.")] = None,
@@ -41,6 +46,9 @@ def export(
 
     if to is Format.gguf:
         raise UserError("Export to GGUF is not written yet: `--to hf` works, and its folder is what a converter reads.")
+    if to in (Format.word2vec, Format.word2vec_binary):
+        export_vectors(resolve_model(run, dir, stage or "vectors"), dir, to, out, json)
+        return
     source = resolve_model(run, dir, stage)
     target = out or dir / "exports" / f"{source.resolve().parent.name}-{source.name}-{to.value}"
     proof = export_huggingface(source, target, dtype.value)
@@ -52,4 +60,30 @@ def export(
         f"Proved with transformers on {proof.texts} texts: {proof.tokens} positions, logits at most "
         f"{proof.largest_difference:.1e} apart (allowed: {proof.tolerance:.1e}); {proof.greedy_tokens} greedy tokens alike"
         + (f", {proof.near_ties} continuations compared up to a near tie." if proof.near_ties else ".")
+    )
+
+
+def export_vectors(source: Path, dir: Path, to: Format, out: Path | None, json: bool) -> None:
+    """Word vectors in one of word2vec's formats, read back and compared."""
+    from json import dumps
+
+    import numpy as np
+
+    from plutao.models.interop import word2vec
+    from plutao.models.word_vectors import load_vectors
+
+    binary = to is Format.word2vec_binary
+    target = out or dir / "exports" / f"{source.resolve().parent.name}-{source.name}.{'bin' if binary else 'txt'}"
+    vectors = load_vectors(source)
+    word2vec.write(vectors, target, binary)
+    again = word2vec.read(target)
+    assert again.words == vectors.words and np.array_equal(again.vectors, vectors.vectors), (
+        "what was written is read back"
+    )
+    if json:
+        typer.echo(dumps({"file": str(target), "words": len(again.words), "width": again.width, "equal": True}))
+        return
+    typer.echo(
+        f"{target} holds {len(again.words):,} words of {again.width} numbers each; read back, all of them are the same. "
+        f"gensim: KeyedVectors.load_word2vec_format({str(target)!r}, binary={binary})"
     )
