@@ -193,7 +193,10 @@ def subject_of(account: Account | None) -> str:
 
 
 def begin_session(db: Session, account: Account, visitor: Visitor, replaces: str | None = None) -> str:
-    """A session for somebody whose identity is sure; returns the token for the cookie."""
+    """A session for somebody whose identity is sure; returns the token for the cookie. What is long over is swept out."""
+    sessions.forget_old(db)
+    throttle.forget_old(db)
+    db.execute(delete(OneTimeLink).where(OneTimeLink.expires <= now()))
     token = sessions.begin(db, account.id, visitor, replaces)
     record(db, By(account.id, visitor.address), "session.begun", account)
     return token

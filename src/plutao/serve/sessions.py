@@ -83,6 +83,7 @@ def end_all(db: Session, account: int) -> None:
 
 
 def forget_old(db: Session) -> None:
+    """Takes away what counts no more."""
     db.execute(delete(BrowserSession).where(BrowserSession.expires <= now()))
 
 

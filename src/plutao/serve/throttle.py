@@ -46,6 +46,7 @@ def succeeded(db: Session, email: str, address: str) -> None:
 
 
 def forget_old(db: Session) -> None:
+    """Takes away what counts no more."""
     db.execute(delete(FailedSignIn).where(FailedSignIn.last < now() - FORGOTTEN_AFTER))
 
 

@@ -1,6 +1,6 @@
 """Signing in and out: with a password, with a one-time link, with an OpenID Connect provider."""
 
-from typing import Annotated, cast
+from typing import Annotated, Any, cast
 
 from fastapi import APIRouter, Depends, Query, Request, Response
 from fastapi.responses import RedirectResponse
@@ -9,6 +9,7 @@ from pydantic import BaseModel
 from plutao.serve import accounts, oidc, sessions
 from plutao.serve.accounts import SignedIn
 from plutao.serve.api.common import DENIALS, Asked, Kept, Password, Person, Short
+from plutao.serve.api.schemas.common import ErrorResponse
 from plutao.serve.audit import By
 from plutao.serve.errors import not_found, unauthenticated
 from plutao.serve.identity import same_origin
@@ -19,6 +20,9 @@ from plutao.serve.tables.accounts import Account
 
 router = APIRouter(prefix="/api", tags=["people"], responses=DENIALS)
 OwnPage = Depends(same_origin)
+NO_PROVIDER: dict[int | str, dict[str, Any]] = {
+    502: {"model": ErrorResponse, "description": "The provider does not answer as it should."}
+}
 
 
 class Me(BaseModel):
@@ -151,7 +155,13 @@ def ways(request: Request) -> Provided:
     return Provided(provider=request.app.state.settings.oidc_issuer)
 
 
-@router.get("/oidc", status_code=303, response_class=RedirectResponse, summary="Sign in with the provider")
+@router.get(
+    "/oidc",
+    status_code=303,
+    response_class=RedirectResponse,
+    responses=NO_PROVIDER,
+    summary="Sign in with the provider",
+)
 def to_provider(request: Request) -> RedirectResponse:
     address, carried = provider_of(request).begin(callback_of(request))
     response = RedirectResponse(address, 303)
@@ -162,7 +172,13 @@ def to_provider(request: Request) -> RedirectResponse:
     return response
 
 
-@router.get("/oidc/callback", status_code=303, response_class=RedirectResponse, summary="Back from the provider")
+@router.get(
+    "/oidc/callback",
+    status_code=303,
+    response_class=RedirectResponse,
+    responses=NO_PROVIDER,
+    summary="Back from the provider",
+)
 def from_provider(
     request: Request, database: Kept, state: Annotated[str, Query()] = "", code: Annotated[str, Query()] = ""
 ) -> RedirectResponse:
