@@ -132,7 +132,7 @@ class ElmoSettings(TrainSettings):
     """How long: words to train on."""
     width: int = Field(default=128, ge=2)
     """Width of the words' vectors and of the projections; both directions together have twice as much."""
-    hidden: int = Field(default=512, ge=2)
+    hidden: int = Field(default=256, ge=2)
     """Width of the LSTMs' states."""
     window: int = Field(default=32, ge=2)
     """Words of a row."""
