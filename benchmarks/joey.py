@@ -8,6 +8,7 @@ Joey NMT counts epochs and updates, not minutes: the clock is looked at after ea
 import json
 import sys
 import time
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -46,8 +47,13 @@ def main() -> None:
     cfg["testing"]["load_model"] = str(
         max(Path(cfg["model_dir"]).glob("*.ckpt"), key=lambda path: path.stat().st_mtime)
     )
-    with Path(sources).open(encoding="utf-8") as sys.stdin:
-        translate(cfg, output_path=out)
+    # It prints translations; its own writing of a file asks for a setting that it has not.
+    with (
+        Path(sources).open(encoding="utf-8") as sys.stdin,
+        Path(out).open("w", encoding="utf-8") as file,
+        redirect_stdout(file),
+    ):
+        translate(cfg)
     Path(out).with_suffix(".json").write_text(json.dumps(trained))
 
 
