@@ -99,6 +99,7 @@ def world(talker_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iter
 def stored(account: int, key: int) -> list[Answer]:
     """An answer of each kind that the API keeps."""
     told = {"id": "x", "object": "response", "output": []}
+    asked = {"model": "tiny/sft", "input": [{"type": "message", "role": "user", "content": "hello"}]}
     return [
         Answer(
             id=id,
@@ -108,7 +109,7 @@ def stored(account: int, key: int) -> list[Answer]:
             endpoint=endpoint,
             model="tiny/sft",
             fingerprint="0",
-            request={"asked": {"input": [], "model": "tiny/sft"}, "told": told},
+            request={"asked": asked, "told": told},
             sampling={},
             seed=1,
             index=0,

@@ -18,7 +18,6 @@ from plutao.serve.sessions import Visitor
 from plutao.serve.tables import Base
 from plutao.serve.tables.accounts import Account, OneTimeLink
 from plutao.serve.tables.base import now
-from plutao.serve.tables.keys import ApiKey
 
 LINK_LIVES = 24 * 3600
 WRONG = "The e-mail address or the password is wrong."
@@ -288,8 +287,8 @@ def export(db: Session, account: Account) -> dict[str, list[dict[str, object]]]:
     hidden = {"password", "secret", "token"}
     found: dict[str, list[dict[str, object]]] = {}
     for table in Base.metadata.sorted_tables:
-        column = "id" if table.name == "accounts" else "account"
-        if column not in table.c or (table.name != "accounts" and "personal" not in table.info):
+        column = {"accounts": "id", "audit": "actor"}.get(table.name, "account")
+        if column not in table.c:
             continue
         rows = db.execute(select(table).where(table.c[column] == account.id)).mappings()
         found[table.name] = [
@@ -316,8 +315,3 @@ def forget(db: Session, account: Account, by: By) -> None:
         .values(disabled=now(), forgotten=now())
     )
     record(db, by, "account.forgotten", account)
-
-
-def keys_of(db: Session, account: int) -> list[ApiKey]:
-    """A person's keys, newest first."""
-    return list(db.scalars(select(ApiKey).where(ApiKey.account == account).order_by(ApiKey.id.desc())))

@@ -3,7 +3,7 @@ becomes of a person's rows.
 """
 
 import time
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from sqlalchemy import JSON, BigInteger, ForeignKey, Integer, MetaData, String
 from sqlalchemy.orm import DeclarativeBase, mapped_column
@@ -27,8 +27,6 @@ class Base(DeclarativeBase):
     metadata = MetaData(naming_convention=NAMES)
     type_annotation_map = {dict[str, Any]: JSON, list[str]: JSON, list[int]: JSON}  # noqa: RUF012 – SQLAlchemy's own form
 
-
-Personal = Literal["delete", "keep"]
 
 # SQLite only numbers rows by itself where the type is INTEGER; PostgreSQL's would end at two thousand million.
 Number = BigInteger().with_variant(Integer, "sqlite")
