@@ -93,7 +93,7 @@ def inspect(
     json: Annotated[bool, typer.Option("--json", help="Print the numbers as JSON.")] = False,
 ) -> None:
     """Look inside: tokens, next tokens, softmax, chain rule, a training step, masks. Tokens and next tokens by default."""
-    from plutao.cli import memory, seeing
+    from plutao.cli import memory, seeing, vectors
     from plutao.look.words import phrases
     from plutao.project import resolve_model
 
