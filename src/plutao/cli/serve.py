@@ -22,11 +22,12 @@ def serve(
 ) -> None:
     """Serve the project's models over an OpenAI-compatible API, with accounts and keys."""
     from plutao.errors import UserError
+    from plutao.project import RECIPE_FILE
     from plutao.serve.running import Serving
     from plutao.serve.settings import load_settings
 
-    if not dir.is_dir():
-        raise UserError(f"There is no folder {dir}: name a project's, or make one with `plutao new {dir}`.")
+    if not (dir / RECIPE_FILE).is_file():
+        raise UserError(f"{dir} is no project (it has no {RECIPE_FILE}): `plutao new {dir}` makes one.")
     given = {"host": host, "port": port, "database_url": database_url, "upstream": upstream}
     serving = Serving(load_settings(dir, config, given), tell=typer.echo)
     serving.run()

@@ -96,7 +96,14 @@ def make_backend(settings: ServeSettings) -> Backend:
         return UpstreamBackend(settings.upstream, settings.upstream_key)
     from plutao.serve.backend.engine import EngineBackend
 
-    return EngineBackend(settings.root)
+    return EngineBackend(
+        settings.root,
+        slots=settings.slots,
+        queue=settings.queue,
+        models_loaded=settings.models_loaded,
+        precision=settings.precision,
+        threads=settings.threads,
+    )
 
 
 @asynccontextmanager

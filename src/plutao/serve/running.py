@@ -52,20 +52,14 @@ class Serving:
         self.server = Server(config, self._welcome)
 
     def run(self) -> None:
-        """Answers until it is told to stop.
-
-        Raises:
-            UserError: the engine could not be started.
-        """
-        logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-        for name in ("uvicorn.error", "uvicorn", "httpx", "alembic"):
-            logging.getLogger(name).setLevel(logging.WARNING)
+        """Answers until it is told to stop; raises what kept it from starting."""
+        logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+        logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)  # the envelope logs what goes wrong, with an id
         with interrupts_end_quietly():
             self.server.run([self.socket])
-        if isinstance(failed := getattr(self.app.state, "failed", None), UserError):
+        failed: Exception | None = getattr(self.app.state, "failed", None)
+        if failed is not None:
             raise failed
-        if not self.server.started:
-            raise UserError("The service could not start; the lines above say why.")
 
     def _welcome(self) -> None:
         address = self.settings.address
