@@ -13,7 +13,7 @@ def compare(
         list[str],
         typer.Argument(
             metavar="RUN[:STAGE] RUN[:STAGE] …",
-            help="Runs, or paths to model folders; with --scaling, a project folder.",
+            help="Runs, or paths to model folders; with --scaling or --family, a project folder.",
         ),
     ] = [],  # noqa: B006
     folder: Annotated[Path, typer.Option("--project", metavar="DIR", help="The project folder.")] = Path(),
@@ -44,8 +44,17 @@ def compare(
     tokens: Annotated[
         str | None, typer.Option(metavar="250k,500k,1M", help="With --scaling: how many tokens each is trained on.")
     ] = None,
-    time: Annotated[str | None, typer.Option(metavar="2m", help="With --scaling: or how long each is trained.")] = None,
+    time: Annotated[
+        str | None, typer.Option(metavar="2m", help="With --scaling, or --family (2m): how long each is trained.")
+    ] = None,
     batches: Annotated[str | None, typer.Option(metavar="8,16", help="With --scaling: rows a step.")] = None,
+    family: Annotated[
+        bool,
+        typer.Option("--family", help="Train n-grams, MLP, RNN, GRU, LSTM and Transformer on the same text."),
+    ] = False,
+    members: Annotated[
+        str | None, typer.Option(metavar="ngram,lstm,decoder", help="With --family: which of them.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Measure several models side by side, and say which differences are more than chance.
@@ -56,12 +65,16 @@ def compare(
     import json
 
     from plutao.cli.evaluate import reading
+    from plutao.cli.family import family as meet
     from plutao.cli.scaling import scaling as climb
     from plutao.evaluate.compare import compare as compare_models
     from plutao.evaluate.measure import measure, text_of_files, validation_of, worlds_of
     from plutao.evaluate.versus import versus
     from plutao.project import resolve_model
 
+    if family:
+        meet(Path(models[0]) if models else folder, members, time, as_json)
+        return
     if scaling:
         climb(Path(models[0]) if models else folder, sizes, tokens, time, batches, as_json)
         return

@@ -254,8 +254,11 @@ def read_files(each: Input, bad: BadRows) -> Iterator[tuple[Part, float]]:
 
 
 def read_world(each: Input, seed: int) -> Iterator[tuple[Part, float]]:
+    """What a world writes; where the source names a language, only the documents in it."""
     assert each.source.world is not None
     written = 0
     for document in world(each.source.world).documents(each.source.megabytes, seed):
         written += len(document.text.encode())
+        if each.source.language not in (None, document.language):
+            continue
         yield Part(document.id, document.text, document.language), written

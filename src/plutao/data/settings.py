@@ -24,11 +24,11 @@ class Source(Settings):
     world: str | None = None
     """An embedded world that writes its own text: "solar"."""
     megabytes: float = Field(default=8.0, gt=0)
-    """How much text the world writes (MB); other sources are taken whole."""
+    """How much text the world writes (MB), before a language is picked; other sources are taken whole."""
     weight: float | None = Field(default=None, gt=0)
     """Share of the mix (the book's Figure 72), for all sources or none; left out: by size, all read equally often."""
     language: str | None = None
-    """Language code ("pt", "en") of documents that do not say theirs."""
+    """Language code ("pt", "en") of documents that do not say theirs; of a world, the language that is picked."""
     license: str | None = None
     """Licence of the text, for the data card."""
     text_field: str = "text"

@@ -19,7 +19,7 @@ from plutao.train.columns import Array, Column, Keys, add_at, gather, merge, ran
 
 NOTHING = 0xFFFF_FFFF
 """Stands for an n-gram that is not there: the text is not long enough before this place."""
-BYTES_A_PLACE = 64
+BYTES_A_PLACE = 128
 """Working memory for each number of a piece: keys, their order, what is looked up for them."""
 Told = Callable[[int, int], None]
 """Called with (an order, how many different n-grams of it there are) when they have been counted."""
