@@ -34,15 +34,14 @@ def scores(translations: Sequence[str], references: Sequence[str]) -> dict[str, 
     assert len(translations) == len(references) > 0
     found = {}
     for name, metric in (("bleu", BLEU()), ("chrf", CHRF())):
-        value = metric.corpus_score(list(translations), [list(references)])
-        signature = str(metric.get_signature())
+        samples = SAMPLES if len(translations) > 1 else 1
+        value = metric.corpus_score(list(translations), [list(references)], n_bootstrap=samples)
+        signature = f"{metric.get_signature()}"
         low = high = value.score
-        if len(translations) > 1:
-            resampled = metric.corpus_score(list(translations), [list(references)], n_bootstrap=SAMPLES)
-            told = json.loads(resampled.format(signature=signature, is_json=True))
-            if "confidence_mean" in told:  # it is left out where all is 0
-                middle, half = told["confidence_mean"], told["confidence_var"]
-                low, high = middle - half, middle + half
+        told = json.loads(value.format(signature=signature, is_json=True))
+        if "confidence_mean" in told:  # it is left out for a single sentence, and where all is 0
+            middle, half = told["confidence_mean"], told["confidence_var"]
+            low, high = middle - half, middle + half
         found[name] = Score(value.score, max(0.0, low), min(100.0, high), len(translations), signature)
     return found
 

@@ -335,8 +335,9 @@ def measure(translator: Translator, parts: Split, held: Sequence[PairBatch], out
     test = parts.test
     found = [some[0].text for some in translator.translate([pair.source for pair in test])]
     of_all = in_json(scores(found, [pair.target for pair in test]))
-    by_source: dict[str, Any] = {}
-    for name in sorted({pair.origin for pair in test}):
+    names = sorted({pair.origin for pair in test})
+    by_source: dict[str, Any] = {names[0]: of_all} if len(names) == 1 else {}
+    for name in names if len(names) > 1 else []:
         some = [(text, pair.target) for text, pair in zip(found, test, strict=True) if pair.origin == name]
         by_source[name] = in_json(scores([text for text, _ in some], [target for _, target in some]))
     rows = [
