@@ -12,7 +12,7 @@ from pydantic_core import PydanticUndefined
 
 from plutao.data.settings import ExampleSource
 from plutao.files import write_text
-from plutao.recipe import OptimizerSettings, Recipe, TrainSettings, allowed_values, first_line, model_inside
+from plutao.recipe import Recipe, TrainSettings, allowed_values, first_line, model_inside
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "recipe.md"
 
@@ -62,7 +62,8 @@ def section(settings: type[BaseModel], path: tuple[str, ...], repeated: bool = F
             f"Besides these: {', '.join(f'`{key}`' for key in TrainSettings.model_fields)}, as in `[base]`.",
             "",
         )
-        yield from (changed_defaults(settings, name), "")
+        if others := changed_defaults(settings, name):
+            yield from (others, "")
     yield from ("| key | allowed | default | meaning |", "| --- | --- | --- | --- |")
     inner = []
     for key, field in settings.model_fields.items():
@@ -84,10 +85,16 @@ def section(settings: type[BaseModel], path: tuple[str, ...], repeated: bool = F
 
 
 def changed_defaults(settings: type[BaseModel], name: str) -> str:
-    """The optimizer's defaults where a stage has others than the base stage."""
-    usual, own = OptimizerSettings().model_dump(), settings.model_fields["optimizer"].get_default().model_dump()
-    changed = [f"`{name}.optimizer.{key} = {value!r}`" for key, value in own.items() if value != usual[key]]
-    return f"Other defaults: {', '.join(changed)}.".replace("'", '"')
+    """The defaults of shared keys where a stage has others than the base stage; empty where it has none."""
+    usual, changed = TrainSettings.model_fields, []
+    for key, field in usual.items():
+        default, own = field.get_default(), settings.model_fields[key].get_default()
+        if isinstance(default, BaseModel):
+            pairs = zip(default.model_dump().items(), own.model_dump().values(), strict=True)
+            changed += [f"`{name}.{key}.{part} = {mine!r}`" for (part, theirs), mine in pairs if mine != theirs]
+        elif own != default:
+            changed.append(f"`{name}.{key} = {list(own) if isinstance(own, tuple) else own!r}`")
+    return f"Other defaults: {', '.join(changed)}.".replace("'", '"') if changed else ""
 
 
 def default_in_words(value: object) -> str:

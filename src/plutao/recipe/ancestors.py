@@ -319,18 +319,18 @@ class TranslationSettings(TrainSettings):
 
 
 class ImageSource(Settings):
-    """One source of images with their classes: exactly one of `path` and `corpus`."""
+    """One source of images with their classes: IDX files (MNIST), CIFAR's binary version, or a folder for each class."""
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
     """A short name: letters, digits, `.`, `_`, `-`."""
     path: str | None = None
-    """A folder or a .tar with a folder for each class, or an .idx file as MNIST's, relative to the project."""
+    """An IDX file, a CIFAR .bin file or archive, a folder or .tar with a folder of images for each class; relative to the project."""
     corpus: str | None = None
     """A corpus of the catalogue by name (`plutao data get` lists them)."""
     labels: str | None = None
-    """For an .idx file of images: the one of their classes, a path or a corpus."""
+    """IDX: the file of the labels, or a corpus of the catalogue."""
     held_out: bool = False
-    """Only to measure with."""
+    """These images are for measuring, not for learning."""
     license: str | None = None
     """Licence of the images, for the card."""
 
