@@ -11,17 +11,16 @@ from plutao.generate.grammar import SEPARATORS, Grammar
 from plutao.serve.backend.contract import ToolChoice
 from plutao.text.chat import CALL, CALL_END, Message, Messages
 
-INTRODUCTION = (
-    "Functions you can call, each with the JSON schema of its arguments:\n{tools}\n"
-    'To call one, write {{"name": …, "arguments": {{…}}}} between the tokens for tool calls; its result comes back to you.'
-)
+INTRODUCTION = "Functions:\n{tools}\nTo call one, write its name and arguments as a tool call."
+"""Short: a small model's context is short."""
 
 
 def introduce(messages: Messages, tools: Sequence[Mapping[str, Any]]) -> Messages:
     """The conversation with the tools named at the end of its system prompt."""
     if not tools:
         return messages
-    told = INTRODUCTION.format(tools="\n".join(json.dumps(tool, ensure_ascii=False) for tool in tools))
+    shown = [{name: value for name, value in tool.items() if value} for tool in tools]
+    told = INTRODUCTION.format(tools="\n".join(json.dumps(tool, ensure_ascii=False) for tool in shown))
     if messages and messages[0].role == "system":
         return (Message("system", f"{messages[0].content}\n\n{told}"), *messages[1:])
     return (Message("system", told), *messages)

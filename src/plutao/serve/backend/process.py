@@ -72,6 +72,11 @@ class EngineProcess:
             if self._mailboxes.pop(number, None) is not None:
                 self._outbox.put(("abort", number))
 
+    def prepare(self, name: str, folder: Path) -> None:
+        """Begins to load a model that will be asked for."""
+        self._ready()
+        self._outbox.put(("load", 0, name, folder, None))
+
     @property
     def tokens_per_second(self) -> float:
         """Tokens written, over the last seconds."""

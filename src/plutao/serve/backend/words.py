@@ -4,8 +4,9 @@ Half a character, an end that may be the beginning of a stop text, and a tool ca
 they are; the tokens wait with them, so that the pieces told always join to the text told.
 """
 
+import codecs
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from plutao.generate.answers import Alternatives, StopScanner
 from plutao.serve.backend.contract import Alternative, Delta
@@ -47,7 +48,7 @@ class Words:
         self._opening, self._closing = (tokenizer.special(CALL), tokenizer.special(CALL_END)) if calls else (-1, -1)
         self._call: list[Scored] = []
         self._pending: list[Scored] = []
-        self._shown = 0  # bytes of the pending tokens that were told already
+        self._shown = ""  # of the pending tokens' text, what was told already
         self._stopped = False
         self._gained = Gained()
 
@@ -107,13 +108,13 @@ class Words:
             self._pending = cut_left(self._pending, removed)
             text = left
         self._gained.text += text
-        self._shown += len(text.encode())
+        self._shown += text
 
     def _settle(self, cut: bool) -> None:
         """Tells the pending tokens; where a stop text cut the words, only what stands before it."""
         told = cut_right(self._pending, self._shown) if cut else self._pending
         self._gained.tokens += told
-        self._pending, self._shown = [], 0
+        self._pending, self._shown = [], ""
 
 
 def score(
@@ -137,14 +138,17 @@ def delta_of(index: int, text: str, tokens: Sequence[Scored], kind: str = "text"
     )
 
 
-def cut_right(tokens: Sequence[Scored], size: int) -> list[Scored]:
-    """The tokens that make up the first `size` bytes; the last of them may lose its end."""
-    kept = []
+def cut_right(tokens: Sequence[Scored], text: str) -> list[Scored]:
+    """The tokens that make up `text`, with which theirs begins; the last of them may lose its end."""
+    decoder, left = codecs.getincrementaldecoder("utf-8")(errors="replace"), len(text)
+    kept: list[Scored] = []
     for scored in tokens:
-        if size <= 0:
-            break
-        kept.append(Scored(scored.token, scored.piece[:size], scored.logprob, scored.alternatives))
-        size -= len(scored.piece)
+        size = 0
+        while left > 0 and size < len(scored.piece):
+            left -= len(decoder.decode(scored.piece[size : size + 1]))
+            size += 1
+        if size:
+            kept.append(replace(scored, piece=scored.piece[:size]))
     return kept
 
 
@@ -153,6 +157,6 @@ def cut_left(tokens: Sequence[Scored], size: int) -> list[Scored]:
     kept = []
     for scored in tokens:
         if size < len(scored.piece) or not size:
-            kept.append(Scored(scored.token, scored.piece[size:], scored.logprob, scored.alternatives))
+            kept.append(replace(scored, piece=scored.piece[size:]))
         size = max(size - len(scored.piece), 0)
     return kept

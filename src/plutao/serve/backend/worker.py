@@ -188,7 +188,7 @@ class Worker:
     # Messages
 
     def _obey(self, message: tuple[Any, ...]) -> list[Reply]:
-        """("run" | "embed", number, name, folder, what) or ("abort", number)."""
+        """("run" | "embed" | "load", number, name, folder, what) or ("abort", number)."""
         verb, number, *rest = message
         if verb == "abort":
             for loaded in self._loaded.values():
@@ -205,7 +205,8 @@ class Worker:
                 if verb == "run":
                     loaded.begin(number, what)
                     return [(number, what.started)]
-                loaded.embeddings.append((number, what, []))
+                if verb == "embed":
+                    loaded.embeddings.append((number, what, []))
             except UserError as error:
                 return [(number, Refused(str(error)))]
             return []
