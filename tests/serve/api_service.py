@@ -4,6 +4,7 @@ import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from openai import OpenAI
 from stand_in import StandIn
@@ -12,13 +13,16 @@ from plutao.serve import accounts, keys
 from plutao.serve.running import Serving
 from plutao.serve.settings import ServeSettings
 
+CONTEXT = 640
+"""Tokens that the tiny model reads at once."""
+
 
 @dataclass
 class Service:
     """A running service."""
 
     serving: Serving
-    backend: StandIn
+    backend: StandIn | Any
     url: str
     key: str
 
@@ -39,14 +43,23 @@ class Service:
             return keys.create(db, account, "test", keys.KeyRights(**rights))[1]  # type: ignore[arg-type]
 
 
-def start(root: Path, backend: StandIn, **settings: object) -> tuple[Service, threading.Thread]:
-    """A service in a thread of this process, ready to be asked."""
+def project_of(model: Path, root: Path) -> Path:
+    """A project whose only run, `tiny`, has the model as its stage sft."""
+    (root / "plutao.toml").write_text('name = "tiny"\n')
+    (root / "runs" / "tiny").mkdir(parents=True)
+    (root / "runs" / "tiny" / "run.json").write_text('{"created": "2026-01-01T00:00:00Z"}')
+    (root / "runs" / "tiny" / "sft").symlink_to(model, target_is_directory=True)
+    return root
+
+
+def start(root: Path, backend: StandIn | None, **settings: object) -> tuple[Service, threading.Thread]:
+    """A service in a thread of this process, ready to be asked; without a backend it is our engine, in a process of its own."""
     serving = Serving(
         ServeSettings(root=root, port=0, **settings),  # type: ignore[arg-type]
         tell=lambda _: None,
         backend=backend,
     )
-    service = Service(serving, backend, serving.settings.address, "")
+    service = Service(serving, serving.app.state.services.backend, serving.settings.address, "")
     service.key = service.new_key()
     thread = threading.Thread(target=serving.server.run, args=([serving.socket],), daemon=True)
     thread.start()

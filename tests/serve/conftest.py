@@ -6,21 +6,25 @@ from pathlib import Path
 
 import postgres
 import pytest
-from api_service import Service, start, stop
+from api_service import CONTEXT, Service, project_of, start, stop
 from databases import Kind
 from pwdlib import PasswordHash
 from pwdlib.hashers.argon2 import Argon2Hasher
 from stand_in import StandIn
 from talker import save_talker
 
+from plutao.files import read_json, write_json
 from plutao.serve.database import Database, open_database
 from plutao.serve.passwords import passwords
 
 
 @pytest.fixture(scope="session")
 def talker_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The talker, which was taught in a context of 160 tokens, with room for tools to be described."""
     folder = tmp_path_factory.mktemp("talker")
     save_talker(folder)
+    config = read_json(folder / "config.json")
+    write_json(folder / "config.json", {**config, "max_position_embeddings": CONTEXT})
     return folder
 
 
@@ -28,6 +32,15 @@ def talker_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def service(talker_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     """A service for all tests that leave it as it was."""
     running, thread = start(tmp_path_factory.mktemp("project"), StandIn(talker_folder))
+    yield running
+    stop(running, thread)
+
+
+@pytest.fixture(scope="session")
+def engine_service(talker_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """A service as `plutao serve` runs it: a project, and our engine in a process of its own."""
+    root = project_of(talker_folder, tmp_path_factory.mktemp("engine"))
+    running, thread = start(root, None, threads=1)
     yield running
     stop(running, thread)
 
@@ -59,6 +72,8 @@ def kind(request: pytest.FixtureRequest, kinds: dict[str, Kind]) -> Kind:
 @pytest.fixture
 def database(kind: Kind) -> Iterator[Database]:
     """A fresh database with today's schema."""
-    opened = open_database(kind.migrated())
+    url = kind.migrated()
+    opened = open_database(url)
     yield opened
     opened.close()
+    kind.drop(url)

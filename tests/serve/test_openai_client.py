@@ -6,11 +6,16 @@ import math
 
 import openai
 import pytest
-from api_service import Service
+from api_service import CONTEXT, Service
 from openai import AsyncOpenAI, OpenAI
 
 QUESTION = [{"role": "user", "content": "Qual é o maior planeta?"}]
 ANSWER = "O maior planeta é Júpiter."
+
+
+@pytest.fixture(scope="module")
+def service(engine_service: Service) -> Service:
+    return engine_service
 
 
 @pytest.fixture(scope="module")
@@ -125,6 +130,106 @@ def test_text_parts_are_joined_and_developers_words_are_the_systems(client: Open
     assert answer.choices[0].message.content == ANSWER
     asked = [{"role": "developer", "content": "Be brief."}, *QUESTION]
     assert client.chat.completions.create(model="current", messages=asked, max_tokens=2).choices  # type: ignore[arg-type]
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Tools, and answers of a form
+
+CALCULATOR = {
+    "type": "function",
+    "function": {
+        "name": "calculator",
+        "parameters": {
+            "type": "object",
+            "properties": {"expression": {"enum": ["12+30", "1+1"]}},
+            "required": ["expression"],
+        },
+    },
+}
+EMPTY = {"type": "object", "properties": {}, "additionalProperties": False}
+SUM = [{"role": "user", "content": "Quanto é 12+30?"}]
+
+
+def ask_sum(client: OpenAI, messages=SUM, **options: object):  # type: ignore[no-untyped-def]
+    return client.chat.completions.create(model="current", messages=messages, temperature=0, **options)
+
+
+def test_the_models_own_calculator_runs_inside(client: OpenAI) -> None:
+    answer = ask_sum(client)
+    assert answer.choices[0].message.content == "12+30 dá 42." and answer.choices[0].message.tool_calls is None
+    streamed = "".join(chunk.choices[0].delta.content or "" for chunk in ask_sum(client, stream=True))
+    assert streamed == "12+30 dá 42."
+
+
+def test_a_clients_tool_is_called_and_its_result_is_read(client: OpenAI) -> None:
+    first = ask_sum(client, tools=[CALCULATOR], tool_choice="required", max_tokens=100).choices[0]
+    assert first.finish_reason == "tool_calls" and first.message.content is None
+    [call] = first.message.tool_calls
+    assert list(json.loads(call.function.arguments)) == ["expression"]
+    result = {"role": "tool", "tool_call_id": call.id, "content": "42"}
+    told = [*SUM, first.message.model_dump(exclude_none=True), result]
+    longer = ask_sum(client, told, tools=[CALCULATOR], max_tokens=5)
+    assert longer.usage.prompt_tokens > ask_sum(client, tools=[CALCULATOR], max_tokens=1).usage.prompt_tokens + 10
+
+
+def test_a_streamed_call_has_its_name_once_and_its_arguments_in_pieces(client: OpenAI) -> None:
+    name, arguments, reasons = "", "", []
+    for chunk in ask_sum(client, tools=[CALCULATOR], tool_choice="required", max_tokens=100, stream=True):
+        choice = chunk.choices[0]
+        reasons.append(choice.finish_reason)
+        for call in choice.delta.tool_calls or []:
+            name += call.function.name or ""
+            arguments += call.function.arguments or ""
+    assert name == "calculator" and list(json.loads(arguments)) == ["expression"]
+    assert reasons[-1] == "tool_calls" and reasons.count("tool_calls") == 1
+
+
+def test_tool_choice_forbids_requires_and_names(client: OpenAI) -> None:
+    none = ask_sum(client, tools=[CALCULATOR], tool_choice="none", max_tokens=20).choices[0]
+    assert none.message.tool_calls is None
+    other = {"type": "function", "function": {"name": "weather", "parameters": EMPTY}}
+    required = ask_sum(client, QUESTION, tools=[CALCULATOR], tool_choice="required", max_tokens=100).choices[0]
+    assert [call.function.name for call in required.message.tool_calls] == ["calculator"]
+    assert required.finish_reason == "tool_calls"
+    named = {"type": "function", "function": {"name": "weather"}}
+    asked = ask_sum(client, tools=[CALCULATOR, other], tool_choice=named, max_tokens=100).choices[0]
+    assert [call.function.name for call in asked.message.tool_calls] == ["weather"]
+    assert asked.finish_reason == "stop", "as OpenAI ends what was asked for by name"
+
+
+def test_answers_have_the_form_that_was_asked(client: OpenAI) -> None:
+    loose = ask_sum(client, response_format={"type": "json_object"}, max_tokens=150).choices[0]
+    if loose.finish_reason == "stop":
+        assert isinstance(json.loads(loose.message.content), dict)
+    schema = {
+        "type": "object",
+        "properties": {
+            "planet": {"enum": ["Marte", "Vênus"]},
+            "moons": {"type": "integer", "maximum": 9, "minimum": 0},
+        },
+        "required": ["planet", "moons"],
+        "additionalProperties": False,
+    }
+    form = {"type": "json_schema", "json_schema": {"name": "planet", "schema": schema, "strict": True}}
+    for seed in range(3):
+        answer = client.chat.completions.create(
+            model="current",
+            messages=QUESTION,  # type: ignore[arg-type]
+            response_format=form,  # type: ignore[arg-type]
+            temperature=2,
+            seed=seed,
+            max_tokens=150,
+        ).choices[0]
+        assert answer.finish_reason == "stop"
+        told = json.loads(answer.message.content or "")
+        assert told["planet"] in ("Marte", "Vênus") and 0 <= told["moons"] <= 9
+
+
+def test_a_schema_that_can_not_be_followed_is_refused(client: OpenAI) -> None:
+    form = {"type": "json_schema", "json_schema": {"name": "x", "schema": {"type": "planet"}}}
+    with pytest.raises(openai.BadRequestError) as refusal:
+        ask_sum(client, response_format=form)
+    assert "schema" in refusal.value.message
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -260,7 +365,8 @@ def test_unknown_fields_and_those_that_change_nothing_are_ignored(client: OpenAI
 
 
 def test_a_prompt_that_is_too_long_is_refused_or_visibly_cut(client: OpenAI) -> None:
-    long = [{"role": "user", "content": "Mars is the red planet. " * 40}]
+    turns = [{"role": "user", "content": "Oi"}, {"role": "assistant", "content": "Mars is the red planet."}]
+    long = [*turns * 60, {"role": "user", "content": "Oi"}]
     with pytest.raises(openai.BadRequestError) as refusal:
         client.chat.completions.create(model="current", messages=long)  # type: ignore[arg-type]
     assert refusal.value.code == "context_length_exceeded"
@@ -276,7 +382,7 @@ def test_a_prompt_that_is_too_long_is_refused_or_visibly_cut(client: OpenAI) -> 
 def test_tokens_there_and_back(client: OpenAI, service: Service) -> None:
     base = service.client().with_options(base_url=service.url)
     told = base.post("/tokenize", body={"prompt": "Olá, céu!", "return_token_strs": True}, cast_to=object)
-    assert told["count"] == len(told["tokens"]) and told["max_model_len"] == 160  # type: ignore[index]
+    assert told["count"] == len(told["tokens"]) and told["max_model_len"] == CONTEXT  # type: ignore[index]
     back = base.post("/detokenize", body={"tokens": told["tokens"]}, cast_to=object)  # type: ignore[index]
     assert back == {"prompt": "Olá, céu!"}
     chat = base.post("/tokenize", body={"messages": QUESTION}, cast_to=object)
