@@ -38,6 +38,12 @@ class Kind:
             return f"sqlite:///{path}"
         return self._create(f"TEMPLATE {first}")
 
+    def drop(self, url: str) -> None:
+        """A test is done with its database."""
+        if self.server is not None:
+            with psycopg.connect(f"{self.server}/postgres", autocommit=True) as connection:
+                connection.execute(f"DROP DATABASE {url.rpartition('/')[2]} WITH (FORCE)")  # type: ignore[arg-type]
+
     def _create(self, options: str) -> str:
         name = f"test{next(COUNT)}"
         with psycopg.connect(f"{self.server}/postgres", autocommit=True) as connection:

@@ -29,7 +29,7 @@ def server() -> Iterator[str]:
     """
     folder = programs()
     assert folder is not None
-    root = Path(tempfile.mkdtemp(prefix="plutao-postgres-"))
+    root = Path(tempfile.mkdtemp(prefix="plutao-postgres-", dir=memory()))
     user = "postgres" if os.name == "posix" and os.geteuid() == 0 else None
     if user:
         shutil.chown(root, user, user)
@@ -42,9 +42,10 @@ def server() -> Iterator[str]:
         **as_user,  # type: ignore[call-overload]
         **quiet,
     )
-    options = ["-c", "listen_addresses=127.0.0.1", "-c", "fsync=off", "-c", f"unix_socket_directories={root}"]
+    options = {"listen_addresses": "127.0.0.1", "unix_socket_directories": root, "max_connections": 200}
+    options |= {"fsync": "off", "max_wal_size": "96MB", "min_wal_size": "32MB", "shared_buffers": "64MB"}
     process = subprocess.Popen(
-        [folder / "postgres", "-D", data, "-p", str(port), "-c", "max_connections=200", *options],
+        [folder / "postgres", "-D", data, "-p", str(port), *(f"--{name}={value}" for name, value in options.items())],
         **as_user,  # type: ignore[call-overload]
         **quiet,
     )
@@ -52,9 +53,15 @@ def server() -> Iterator[str]:
         wait_for(port, process)
         yield f"postgresql://plutao@127.0.0.1:{port}"
     finally:
-        process.send_signal(signal.SIGINT)  # does not wait for those still connected
-        process.wait(timeout=30)
+        process.send_signal(signal.SIGQUIT)  # at once: nothing of it is kept
+        process.wait(timeout=60)
         shutil.rmtree(root, ignore_errors=True)
+
+
+def memory() -> str | None:
+    """A folder in memory where there is room for it: the tests' databases come and go."""
+    folder = Path("/dev/shm")
+    return str(folder) if folder.is_dir() and shutil.disk_usage(folder).free > 2**30 else None
 
 
 def free_port() -> int:

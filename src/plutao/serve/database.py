@@ -8,12 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Connection, Engine, create_engine, event, inspect, text
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DatabaseError, NoSuchModuleError, OperationalError
 from sqlalchemy.orm import Session
 
 from plutao.errors import UserError
 from plutao.serve import migrations
+from plutao.serve.tables import Base
 
 FILE = "plutao.db"
 PATIENCE = 30
@@ -61,6 +63,12 @@ class Database:
 
     def close(self) -> None:
         self.engine.dispose()
+
+
+def add_missing(db: Session, table: type[Base], **values: Any) -> None:
+    """Adds a row unless one of its key is there; of several at once one adds it, and none fails."""
+    insert = sqlite.insert if db.get_bind().dialect.name == "sqlite" else postgresql.insert
+    db.execute(insert(table).values(**values).on_conflict_do_nothing())
 
 
 def open_database(url: str | None = None, root: Path | None = None) -> Database:

@@ -19,12 +19,11 @@ from typing import ParamSpec, TypeVar
 
 from filelock import FileLock, Timeout
 from sqlalchemy import delete, func, or_, select, update
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 from starlette.concurrency import run_in_threadpool
 
 from plutao.serve import budgets
-from plutao.serve.database import Database
+from plutao.serve.database import Database, add_missing
 from plutao.serve.errors import ApiError, out_of_quota, rate_limited
 from plutao.serve.identity import Caller
 from plutao.serve.prices import Tariff, tariff_of
@@ -260,9 +259,8 @@ def count_request(db: Session, key: int, tokens: int, present: int) -> dict[str,
     row = db.get_one(ApiKey, key)
     if row.requests_per_minute is None and row.tokens_per_minute is None and row.parallel is None:
         return {}
-    insert = sqlite.insert if db.get_bind().dialect.name == "sqlite" else postgresql.insert
     minute, wait = present - present % 60, 60 - present % 60
-    db.execute(insert(RateWindow).values(key=key, minute=minute, requests=0, tokens=0).on_conflict_do_nothing())
+    add_missing(db, RateWindow, key=key, minute=minute, requests=0, tokens=0)
     window = db.scalars(select(RateWindow).where(RateWindow.key == key).with_for_update()).one()
     if window.minute != minute:
         window.minute, window.requests, window.tokens = minute, 0, 0

@@ -13,7 +13,7 @@ from sqlalchemy import delete, select
 from starlette.concurrency import run_in_threadpool
 
 from plutao.serve.backend.contract import Finished, ModelCard
-from plutao.serve.database import Database
+from plutao.serve.database import Database, add_missing
 from plutao.serve.errors import not_found
 from plutao.serve.identity import Caller
 from plutao.serve.tables.answers import Answer, Template
@@ -64,9 +64,8 @@ class Keeper:
 
 def write(database: Database, rows: Sequence[Answer], template: str) -> None:
     with database.writing() as db:
-        digest = rows[0].template
-        if digest is not None and db.get(Template, digest) is None:
-            db.add(Template(digest=digest, text=template))
+        if rows[0].template is not None:
+            add_missing(db, Template, digest=rows[0].template, text=template)
         db.add_all(rows)
 
 

@@ -3,9 +3,9 @@
 import ipaddress
 
 from sqlalchemy import delete, select
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
+from plutao.serve.database import add_missing
 from plutao.serve.errors import rate_limited
 from plutao.serve.secrets import digest
 from plutao.serve.tables.accounts import FailedSignIn
@@ -61,10 +61,5 @@ def subjects(email: str, address: str) -> tuple[tuple[str, str], tuple[str, str]
 
 
 def locked(db: Session, subject: str) -> FailedSignIn:
-    insert = sqlite.insert if db.get_bind().dialect.name == "sqlite" else postgresql.insert
-    db.execute(
-        insert(FailedSignIn)
-        .values(subject=subject, failures=0, last=now(), blocked_until=0)
-        .on_conflict_do_nothing(index_elements=["subject"])
-    )
+    add_missing(db, FailedSignIn, subject=subject, failures=0, last=now(), blocked_until=0)
     return db.scalars(select(FailedSignIn).where(FailedSignIn.subject == subject).with_for_update()).one()
