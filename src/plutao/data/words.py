@@ -19,7 +19,6 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from plutao.data.card import load_card
 from plutao.data.store import read_parts
 from plutao.errors import UserError
 from plutao.files import atomic_folder, fingerprint, read_json
@@ -67,7 +66,7 @@ def build_words(documents: Path, folder: Path, lowercase: bool = True, least: in
     Raises:
         UserError: fewer than two words come that often.
     """
-    place = folder / f"words-{fingerprint([load_card(documents).fingerprint, lowercase, least, most])}"
+    place = folder / f"words-{fingerprint([read_json(documents / 'card.json')['fingerprint'], lowercase, least, most])}"
     if not (place / "vocabulary.json").is_file():
         counter: Counter[str] = Counter()
         for words in word_lists(documents, lowercase):
@@ -90,7 +89,7 @@ def build_words(documents: Path, folder: Path, lowercase: bool = True, least: in
 
 def word_lists(documents: Path, lowercase: bool) -> Iterator[list[str]]:
     """Each document's words, long documents in pieces."""
-    for name in load_card(documents).sources:
+    for name in read_json(documents / "card.json")["sources"]:
         for part in read_parts(documents / name / "train.parquet"):
             words = words_of(part.text, lowercase)
             for start in range(0, len(words), LONGEST):

@@ -258,21 +258,19 @@ def step(
     pull, push = learning_rate * (1 - score.sigmoid()), learning_rate * weight * against.sigmoid()
     error = pull * found - push @ others
     add_rows(model.outputs, targets, pull * hidden)
-    add_rows(model.outputs, negatives, -push.T @ hidden, MOST)
+    add_rows(model.outputs, negatives, -push.T @ hidden)
     add_rows(model.inputs, rows, error[owners])
     softplus = nn.functional.softplus
     return float(softplus(-score).sum() + (weight * softplus(against)).sum())
 
 
-def add_rows(
-    table: Float[Tensor, "R D"], rows: Int[Tensor, " M"], updates: Float[Tensor, "M D"], each: int = 1
-) -> None:
-    """Adds updates to rows, each the sum of `each`. Rows that come more than MOST times have as much added as if they
-    came so often: their slopes were all taken at one place, and the sum of too many would leap over the valley.
+def add_rows(table: Float[Tensor, "R D"], rows: Int[Tensor, " M"], updates: Float[Tensor, "M D"]) -> None:
+    """Adds updates to rows. Those that come more than MOST times have as much added as if they came so often: their
+    slopes were all taken at one place, and the sum of too many would leap over the valley.
     """
     which, inverse, times = torch.unique(rows, return_inverse=True, return_counts=True)
     sums = table.new_zeros(len(which), table.shape[1]).index_add_(0, inverse, updates)
-    table.index_add_(0, which, sums * (MOST / (each * times)).clamp(max=1)[:, None])
+    table.index_add_(0, which, sums * (MOST / times).clamp(max=1)[:, None])
 
 
 def examples(model: SkipGram, words: Ids, random: np.random.Generator) -> tuple[Places, Places, Places]:
