@@ -22,16 +22,16 @@ from joeynmt.training import TrainManager, train
 def train_for(cfg: dict[str, Any], seconds: float) -> dict[str, Any]:
     """Trains until the time is over; what came of it."""
     make_model_dir(Path(cfg["model_dir"]), overwrite=True)
-    step, started, done = TrainManager._train_step, 0.0, {"steps": 0, "parameters": 0}
+    step, started, done = TrainManager._train_step, 0.0, {"steps": 0, "tokens": 0, "parameters": 0}
 
     def timed(self: Any, batch: Any) -> Any:
         nonlocal started
         started = started or time.perf_counter()  # reading the text before the first step is not counted
         result = step(self, batch)
         done["steps"] += 1
+        done["tokens"] += int(batch.ntokens)
         if time.perf_counter() - started > seconds:
             done["parameters"] = sum(parameter.numel() for parameter in self.model.parameters())
-            done["tokens"] = int(self.stats.total_tokens)
             self.stats.is_max_update = True
         return result
 

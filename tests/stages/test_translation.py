@@ -28,6 +28,7 @@ heads = 2
 dropout = 0.0
 batch = 1200
 precision = "fp32"
+compile = "off"
 evaluate = 1
 sample_at = [0.0, 1.0]
 

@@ -76,6 +76,15 @@ def test_label_smoothing_is_its_formula_and_padding_counts_for_nothing(smoothing
     assert float(loss) == pytest.approx(expected, rel=1e-5)
 
 
+@pytest.mark.compiler
+def test_compiled_it_is_the_same() -> None:
+    made = model("transformer")
+    batch = rows_of(words(30, seed=1), MARKS)
+    plain, _ = translation(0.1)(made, batch)
+    compiled, _ = translation(0.1, compiled=True)(made, batch)
+    torch.testing.assert_close(compiled, plain)
+
+
 def test_the_rate_is_that_of_the_paper() -> None:
     """Vaswani et al. 2017, equation 3: lrate = d^−½ · min(step^−½, step · warmup^−1.5)."""
     settings = ScheduleSettings(kind="inverse_sqrt", warmup=0.04)

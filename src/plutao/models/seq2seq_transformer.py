@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from plutao.models.parts import attention_weights
+from plutao.models.parts import attention_weights, plain_is_faster
 from plutao.models.seq2seq import Seq2Seq, Seq2SeqConfig, State
 
 
@@ -51,10 +51,14 @@ class MultiHeadAttention(nn.Module):
     ) -> Float[Tensor, "B T D"]:
         """`mask` is True where x may look; None: everywhere. Weights (B, H, T, S) are added to `maps` where there is one."""
         queries = self.split(self.query(x))
-        if maps is not None:
+        if maps is not None or plain_is_faster(queries):
             everything = torch.ones(1, 1, 1, keys.shape[2], dtype=torch.bool, device=x.device)
-            maps.append(attention_weights(queries, keys, everything if mask is None else mask))
-        mixed = F.scaled_dot_product_attention(queries, keys, values, attn_mask=mask)
+            weights = attention_weights(queries, keys, everything if mask is None else mask)
+            mixed = weights.to(values.dtype) @ values
+            if maps is not None:
+                maps.append(weights)
+        else:
+            mixed = F.scaled_dot_product_attention(queries, keys, values, attn_mask=mask)
         output: Tensor = self.output(mixed.transpose(1, 2).flatten(2))
         return output
 

@@ -301,8 +301,8 @@ class TranslationSettings(TrainSettings):
     """α of the length penalty (Wu et al. 2016): larger values make longer translations."""
     batch: int = Field(default=4096, ge=1)
     """Tokens per optimizer step, over both languages and all processes, padding included; pairs of like length share a step."""
-    compile: Literal["auto", "on", "off"] = "off"
-    """Rows of many lengths would be compiled again and again."""
+    compile: Literal["auto", "on", "off"] = "auto"
+    """torch.compile of the output layer and its loss, where a compiler is found; the first steps take some seconds longer."""
     optimizer: OptimizerSettings = OptimizerSettings(
         kind="adamw", learning_rate=1e-3, weight_decay=0.0, betas=(0.9, 0.98)
     )

@@ -246,7 +246,7 @@ def run(project: Project, world_: World, progress: Progress, minutes: float | No
         project,
         "translation",
         model,
-        translation(settings.label_smoothing),
+        translation(settings.label_smoothing, device.compiled),
         batches,
         settings,
         budget(settings, batches.steps_per_epoch, 1, minutes, reading_to_come(held, made.parts.test, tokenizer)),
