@@ -142,11 +142,16 @@ def test_what_is_asked_wrongly_is_refused(served: tuple[TestClient, dict[str, st
         assert answer.status_code == 400, params
 
 
-def test_prices_stand_beside_the_measured_seconds(served: tuple[TestClient, dict[str, str]]) -> None:
+def test_prices_stand_beside_the_measured_seconds(
+    served: tuple[TestClient, dict[str, str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(money, "now", lambda: START + 3 * DAY)
     listed = ask(served, "ana", "/api/prices")
     assert listed["currency"] == "brl"
     [price] = listed["data"]
     assert (price["prompt"], price["completion"]) == (0.01, 0.03)
+    tokens = 2 * 150 + 15 + 3 * 7
+    assert price["seconds_per_1000_tokens"] == pytest.approx(1000 * 3 * 0.3 / tokens)
 
 
 def test_openais_client_reads_it_strictly(served: tuple[TestClient, dict[str, str]]) -> None:
