@@ -30,6 +30,8 @@ QUICK: dict[str, list[str]] = {
     "plutao --help": [],
 }
 LONG: dict[str, list[str]] = {
+    "word vectors, Portuguese": ["vectors.py", "--recipe", "vetores-pt"],
+    "word vectors, English": ["vectors.py", "--recipe", "vetores-en"],
     "shakespeare, 1 minute": ["quality.py", "--row", "shakespeare", "--minutes", "1"],
     "shakespeare, 10 minutes": ["quality.py", "--row", "shakespeare", "--minutes", "10"],
     "livros, 10 minutes": ["quality.py", "--row", "livros", "--minutes", "10"],
