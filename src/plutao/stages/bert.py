@@ -39,7 +39,7 @@ from plutao.train.device import Device
 from plutao.train.loop import Evaluate, Sample, without_compiling
 from plutao.train.objectives_encoder import masked_language
 from plutao.train.parallel import World
-from plutao.train.progress import Progress
+from plutao.train.progress import Progress, clock
 
 TRY = 'plutao inspect {place} --fill --text "… [MASK] …"'
 MEASURED_ROWS = 512
@@ -192,11 +192,30 @@ def run(project: Project, world_: World, progress: Progress, minutes: float | No
         results = describe(model.count_parameters(), device, trained, settings, recipe.seed)
         results |= {"validation": measure(model, held_out), "context": context, "next_sentence": settings.next_sentence}
         results |= {"data": mixture_in_json(batches.mixture())}
-    parallel.largest(0.0, world_, device.place)  # the other processes wait for the folder, by which tasks know the model
+    parallel.largest(
+        0.0, world_, device.place
+    )  # the other processes wait for the folder, by which tasks know the model
     left = None if minutes is None else minutes - (time.perf_counter() - started) / 60
     results["tasks"] = bert_tasks.run(project, settings.tasks, model, tokenizer, world_, progress, left)
     if world_.first:
-        write_card(out, "bert", inputs(project), results)
+        write_card(out, "bert", inputs(project), results | {"in_a_line": in_a_line(results)})
+
+
+def in_a_line(card: dict[str, Any]) -> str:
+    """What it came to, and each task's main measure."""
+    parts = [
+        f"{card['parameters'] / 1e6:.1f}M parameters, {card['tokens'] / 1e6:.2f}M tokens in {clock(card['seconds'])} "
+        f"({card['tokens_per_second']:,.0f} a second)"
+    ]
+    if told := card["validation"].get("accuracy"):
+        parts.append(f"{told['value']:.1%} of {told['n']:,} masked tokens told right")
+    for name, task in card["tasks"].items():
+        main = bert_tasks.MAIN[task["kind"]]
+        found = task["measures"][main]
+        parts.append(
+            f"{name}: {main} {found['value']:.3f} ({found['low']:.3f}–{found['high']:.3f}, n = {found['n']:,})"
+        )
+    return "; ".join(parts) + "."
 
 
 # ---------------------------------------------------------------------------------------------------------------------

@@ -44,6 +44,8 @@ LONGEST_ANSWER = 30
 """Tokens."""
 WORLD_COUNT = 2_000
 AT_ONCE = 64
+MAIN = {"classification": "accuracy", "similarity": "pearson", "answers": "f1"}
+"""The measure that stands for a task."""
 ON_THE_WAY = 256
 """Held-out rows looked at while it trains."""
 
@@ -286,7 +288,7 @@ def summary(card: dict[str, Any]) -> dict[str, Any]:
 def validation(prepared: Prepared, device: devices.Device) -> Evaluate:
     """A quick measure for the way: the main figure on some of the held-out rows."""
     some = prepared.measured[:: -(-len(prepared.measured) // ON_THE_WAY)]
-    main = {"classification": "accuracy", "similarity": "pearson", "answers": "f1"}[prepared.task.kind]
+    main = MAIN[prepared.task.kind]
 
     def evaluate(model: nn.Module) -> dict[str, float]:
         assert isinstance(model, SequenceModel | SpanModel)

@@ -37,7 +37,7 @@ from plutao.train.device import Device
 from plutao.train.loop import Evaluate, without_compiling
 from plutao.train.objectives_encoder import classes
 from plutao.train.parallel import World
-from plutao.train.progress import Progress
+from plutao.train.progress import Progress, clock
 
 TRY = "plutao inspect {place} --image 0"
 AT_ONCE = 256
@@ -192,7 +192,17 @@ def run(project: Project, world_: World, progress: Progress, minutes: float | No
         {"source": source.name, "held_out": source.held_out, "license": licence(source, project.root)}
         for source in settings.sources
     ]
-    write_card(out, "vision", inputs(project), results)
+    write_card(out, "vision", inputs(project), results | {"in_a_line": in_a_line(results)})
+
+
+def in_a_line(card: dict[str, Any]) -> str:
+    """What it came to."""
+    share = card["accuracy"]
+    return (
+        f"{card['kind']}, {card['parameters']:,} parameters, {card['tokens']:,} images in {clock(card['seconds'])} "
+        f"({card['tokens_per_second']:,.0f} a second); {share['value']:.1%} of {share['n']:,} held-out images told right "
+        f"({share['low']:.1%}–{share['high']:.1%})."
+    )
 
 
 def licence(source: ImageSource, root: Path) -> str:
