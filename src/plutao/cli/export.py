@@ -6,6 +6,9 @@ from typing import Annotated
 
 import typer
 
+READ_BACK = 5_000_000
+"""N-grams of an ARPA file that is read again to be compared: reading holds all of it in memory."""
+
 
 class Format(StrEnum):
     """What a model can be exported to."""
@@ -14,6 +17,7 @@ class Format(StrEnum):
     gguf = "gguf"
     word2vec = "word2vec"
     word2vec_binary = "word2vec-binary"
+    arpa = "arpa"
 
 
 class Type(StrEnum):
@@ -28,7 +32,9 @@ def export(
     dir: Annotated[Path, typer.Argument(help="The project's folder.")] = Path(),
     to: Annotated[
         Format,
-        typer.Option(help="hf: a folder that transformers and vLLM load; word2vec: word vectors as gensim reads them."),
+        typer.Option(
+            help="hf: a folder that transformers and vLLM load; word2vec: word vectors as gensim reads them; arpa: n-grams."
+        ),
     ] = Format.hf,
     run: Annotated[str | None, typer.Option(help="RUN or RUN:STAGE, or a path to a model's folder.")] = None,
     stage: Annotated[str | None, typer.Option(help="The stage, where not the last one.")] = None,
@@ -48,6 +54,9 @@ def export(
         raise UserError("Export to GGUF is not written yet: `--to hf` works, and its folder is what a converter reads.")
     if to in (Format.word2vec, Format.word2vec_binary):
         export_vectors(resolve_model(run, dir, stage or "vectors"), dir, to, out, json)
+        return
+    if to is Format.arpa:
+        export_ngrams(resolve_model(run, dir, stage or "ngram"), dir, out, json)
         return
     source = resolve_model(run, dir, stage)
     target = out or dir / "exports" / f"{source.resolve().parent.name}-{source.name}-{to.value}"
@@ -87,3 +96,29 @@ def export_vectors(source: Path, dir: Path, to: Format, out: Path | None, json: 
         f"{target} holds {len(again.words):,} words of {again.width} numbers each; read back, all of them are the same. "
         f"gensim: KeyedVectors.load_word2vec_format({str(target)!r}, binary={binary})"
     )
+
+
+def export_ngrams(source: Path, dir: Path, out: Path | None, json: bool) -> None:
+    """An n-gram model as an ARPA file, read back and compared."""
+    from json import dumps
+
+    from plutao.models.interop.arpa import largest_difference, write_arpa
+    from plutao.models.ngram import load
+    from plutao.text.tokenizer import Tokenizer
+
+    target = out or dir / "exports" / f"{source.resolve().parent.name}-{source.name}.arpa"
+    model, tokenizer = load(source), Tokenizer.load(source)
+    write_arpa(model, tokenizer, target)
+    sizes = [len(level) for level in model.levels]
+    apart = largest_difference(model, tokenizer, target) if sum(sizes) <= READ_BACK else None
+    if json:
+        typer.echo(dumps({"file": str(target), "ngrams": sizes, "largest_difference": apart}))
+        return
+    proof = (
+        "too many to be read back here"
+        if apart is None
+        else f"read back, log-probabilities are at most {apart:.1e} apart"
+    )
+    counts = ", ".join(f"{size:,}" for size in sizes)
+    typer.echo(f"{target} holds the n-grams of orders 1 to {model.order} ({counts}); {proof}.")
+    typer.echo(f"KenLM: kenlm.Model({str(target)!r}), with tokens as words.")

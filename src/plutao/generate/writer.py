@@ -1,7 +1,8 @@
 """A text written by any language model of the family, token by token, with the same settings and draw as the engine's.
 
 The engine (engine.py) writes with decoders, many texts at once and each prefix computed once. Here a model is only asked to
-`advance`: an n-gram model, an RNN and a decoder write by the same few lines.
+`advance`: an n-gram model, an RNN and a decoder write by the same few lines. A model gives log-probabilities, so it is these
+that a repetition penalty multiplies.
 """
 
 import secrets

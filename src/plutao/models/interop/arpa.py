@@ -128,6 +128,17 @@ def read_arpa(path: Path, tokenizer: Tokenizer) -> NgramModel:
     return NgramModel(levels, end_of_text)
 
 
+def largest_difference(model: NgramModel, tokenizer: Tokenizer, path: Path) -> float:
+    """How far the natural log-probabilities and back-off weights of a file, read back, are from the model's own, at most."""
+    back, apart = read_arpa(path, tokenizer), 0.0
+    for ours, theirs in zip(model.levels, back.levels, strict=False):
+        assert np.array_equal(ours.words, theirs.words), "the file holds the same n-grams"
+        for one, other in ((ours.log_probabilities, theirs.log_probabilities), (ours.backoffs, theirs.backoffs)):
+            size = min(len(one), len(other))  # the highest order needs no weights
+            apart = max(apart, float(np.abs(one[:size] - other[:size]).max(initial=0.0)))
+    return apart
+
+
 Row = tuple[float, tuple[str, ...], float]
 """log10 p, words, log10 back-off weight."""
 
