@@ -247,6 +247,8 @@ def resolve_model(spec: str | None, root: Path, stage: str | None = None) -> Pat
             raise UserError(f"There is no run or model folder {name!r}. The runs in {root} are: {known}.")
     trained = [name for name in STAGES if name != "tokenizer" and (run_dir / name / "config.json").is_file()]
     speakers = [name for name in SPEAKERS if name in trained]
+    if stage is None and trained and not speakers:
+        raise UserError(f"Run {run_dir.name} has no stage that writes text. Name one of its own: {', '.join(trained)}.")
     if stage is None and not speakers:
         raise UserError(f"Run {run_dir.name} has no trained stage yet: `plutao run {root}` goes on with it.")
     if stage is not None and stage not in trained:

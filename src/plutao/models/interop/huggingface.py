@@ -25,6 +25,12 @@ ARCHITECTURES = {
     "qwen3": "Qwen3ForCausalLM",
     "gpt2": "GPT2LMHeadModel",
 }
+OTHERS = {
+    "bert": "it fills in words, `plutao inspect --fill` asks it",
+    "vit": "it sees images, `plutao inspect --image` asks it",
+    "plutao-cnn": "it sees images, `plutao inspect --image` asks it",
+}
+"""Models that have commands of their own."""
 
 
 def save_model(
@@ -108,6 +114,8 @@ def load_config(folder: Path) -> DecoderConfig:
     path = folder / "config.json"
     settings = read_json(path)
     kind = settings.get("model_type") if isinstance(settings, dict) else None
+    if kind in OTHERS:
+        raise UserError(f"{path}: a model of type {kind!r} writes no text: {OTHERS[kind]}.")
     if kind not in ARCHITECTURES:
         raise UserError(f"{path}: model_type {kind!r} is not supported; {', '.join(ARCHITECTURES)} are.")
     try:
