@@ -29,6 +29,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "serve": ("plutao.cli.serve:serve", "The models for people and programs: an OpenAI-compatible API with accounts."),
     "user": ("plutao.cli.user:app", "People of the service: make, list, shut out, give a new password."),
     "key": ("plutao.cli.key:app", "API keys: make, list, revoke."),
+    "replay": ("plutao.cli.replay:replay", "A stored answer written again, from what it came from."),
     "export": ("plutao.cli.export:export", "Take a model elsewhere, with proof that it answers the same."),
     "doctor": ("plutao.cli.doctor:doctor", "What this machine can do, what is missing, how to mend it."),
 }

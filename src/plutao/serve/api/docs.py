@@ -71,7 +71,7 @@ def describe(schema: dict[str, Any], method: str, path: str, operation: dict[str
     ]
     body = operation.get("requestBody", {}).get("content", {}).get("application/json", {}).get("schema", {})
     responses = operation["responses"]
-    good = next((answer for status, answer in responses.items() if status.startswith("2")), {})
+    good: dict[str, Any] = next((answer for status, answer in responses.items() if status.startswith("2")), {})
     told = good.get("content", {}).get("application/json", {}).get("schema", {})
     return Operation(
         method=method.upper(),
