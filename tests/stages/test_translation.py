@@ -89,7 +89,8 @@ def test_a_recipe_of_translation_alone_runs_from_pairs_to_a_report(trained: Path
     folder = trained / "runs" / "current" / "translation"
     assert told["complete"] and (folder / "model.safetensors").is_file() and (folder / "tokenizer.json").is_file()
     assert not list(folder.glob("*.bin")) and not list(folder.glob("*.pt"))
-    assert (trained / "runs" / "current" / "report.html").is_file()
+    report = (trained / "runs" / "current" / "report.md").read_text(encoding="utf-8")
+    assert "How well it translates" in report and told["translation"]["examples"][0]["reference"] in report
     source = told["sources"]["table"]
     assert (
         source["pairs"] == 200
@@ -166,6 +167,7 @@ def test_inspect_shows_the_steps_and_all_attention(trained: Path, tmp_path: Path
     page = tmp_path / "page.html"
     done("inspect", trained, "--translate", "je suis grand.", "--html", page, "--language", "pt", "--head", 1)
     assert "Atenção do decoder ao encoder" in page.read_text(encoding="utf-8")
+    assert "holds a translator" in refused("inspect", trained, "--text", "je suis", "--next")
     assert "layers 1 to 1 and heads 1 to 2" in refused("inspect", trained, "--translate", "je.", "--layer", 2)
 
 

@@ -130,6 +130,7 @@ def inspect(
     if not text and (useless := [name for name in wanted if name not in ("next", "softmax")]):
         raise UserError(f'--{useless[0]} needs a text of at least one token: give --text "…".')
     place = resolve_model(run, folder, stage)
+    refuse_translators(place, wanted)
     settings = {"temperature": temperature, "seed": seed, "learning_rate": learning_rate, "top": top}
     found = look(place, text or "", wanted, settings)
     views = [view for name, data in found.items() for view in views_of(name, data, language)]
@@ -205,6 +206,16 @@ def show_mask(
         print_json(project.stage_dir(wanted), "", {"mask": seen})
     elif html is None:
         print_views(views)
+
+
+def refuse_translators(place: Path, wanted: list[str]) -> None:
+    """Translators have no next token without a sentence to translate; how text is cut can be seen of them, too."""
+    from plutao.models.seq2seq import is_translation
+
+    if is_translation(place) and (others := [name for name in wanted if name != "tokens"]):
+        raise UserError(
+            f'--{others[0]} is for models that continue texts, and {place} holds a translator: --translate "…".'
+        )
 
 
 def show_translation(
