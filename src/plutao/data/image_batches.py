@@ -13,6 +13,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from plutao.data.images import Images, floats
+from plutao.errors import UserError
 
 
 @dataclass(frozen=True)
@@ -78,7 +79,9 @@ class ImageBatches(Iterator[ImageBatch]):
         rank: int = 0,
         world: int = 1,
     ) -> None:
-        assert batch % world == 0, f"{batch} images can't be shared by {world} processes"
+        """Raises UserError where the batch can't be shared evenly."""
+        if batch % world:
+            raise UserError(f"A batch of {batch} images can't be shared by {world} processes: make it a multiple.")
         self.images, self.batch, self.seed = images, batch, seed
         self.mean, self.deviation, self.augmentation = mean, deviation, augmentation
         self.rank, self.world, self.step = rank, world, 0
