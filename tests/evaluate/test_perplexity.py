@@ -61,6 +61,42 @@ def test_it_equals_the_definition_computed_one_token_at_a_time(tokenizer: Tokeni
     assert measured.documents == 4
 
 
+class Memory:
+    """Foretells from the last `reach` tokens alone: the sum of them, or of all, tips the scale."""
+
+    def __init__(self, vocabulary: int, reach: int | None) -> None:
+        self.vocabulary, self.reach = vocabulary, reach
+        self.table = torch.randn(512, vocabulary, generator=torch.Generator().manual_seed(1)).log_softmax(-1)
+
+    def log_probabilities(self, tokens: torch.Tensor) -> torch.Tensor:
+        sums = tokens.cumsum(1)
+        if self.reach is not None:
+            sums = sums - torch.nn.functional.pad(sums, (self.reach, 0))[:, : tokens.shape[1]]
+        return self.table[sums % 512]
+
+    def start(self, rows: int) -> None: ...
+
+    def advance(self, tokens: torch.Tensor, state: object) -> None: ...
+
+    def count_parameters(self) -> int:
+        return self.table.numel()
+
+
+@pytest.mark.parametrize("reach", [1, 4, None])
+def test_other_language_models_see_all_that_they_can_look_back_on(
+    tokenizer: Tokenizer, reach: int | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if reach is not None:
+        monkeypatch.setattr(perplexity, "LONG", 8)  # windows that cut the texts
+    model, bits = Memory(tokenizer.vocabulary_size, reach), 0.0
+    for text in TEXTS:
+        tokens = torch.tensor([[tokenizer.end_of_text, *tokenizer.encode(text)]])
+        rows = model.log_probabilities(tokens)[0, :-1]
+        bits -= float(rows.double().gather(1, tokens[0, 1:].unsqueeze(1)).sum()) / log(2)
+    measured = bits_per_byte(model, tokenizer, TEXTS)  # type: ignore[arg-type]
+    assert measured.bits_per_byte == pytest.approx(bits / sum(len(text.encode()) for text in TEXTS), rel=1e-5)
+
+
 def test_it_equals_the_loss_of_transformers(tokenizer: Tokenizer, tmp_path: Path) -> None:
     transformers = pytest.importorskip("transformers")
     huggingface = pytest.importorskip("plutao.models.interop.huggingface")
