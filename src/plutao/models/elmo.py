@@ -148,6 +148,18 @@ class Elmo(nn.Module):
         words = [tokenizer.token_text(token) for token in range(tokenizer.vocabulary_size)]
         self.spelling.copy_(spell(words, self.config.word_length))
 
+    @torch.no_grad()
+    def spread_words(self) -> None:
+        """Fresh word vectors are moved to mean 0 and deviation 1 over the vocabulary, as in Salimans & Kingma (2016).
+
+        Fresh filters and highways leave all words nearly alike, and the LSTMs would learn for long as if they saw nothing.
+        """
+        projection = self.reader.projection
+        found = self.reader(self.spelling)
+        deviation = found.std(0).mean()
+        projection.bias.copy_((projection.bias - found.mean(0)) / deviation)
+        projection.weight.div_(deviation)
+
     def words(self, tokens: Int[Tensor, "B T"]) -> Float[Tensor, "B T D"]:
         """Each word's vector from its characters; a word that comes often is read once."""
         different, places = torch.unique(tokens, return_inverse=True)

@@ -1,6 +1,6 @@
 """What a recipe says of the ancestors: the models that came before the assistant (the book's chapters 2 and 4)."""
 
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -124,6 +124,16 @@ class RecurrentSettings(TrainSettings):
     """Texts that the samples continue; left out: the first words of the validation text."""
     optimizer: OptimizerSettings = OptimizerSettings(kind="adamw", learning_rate=1e-2, weight_decay=0.0)
 
+    @model_validator(mode="before")
+    @classmethod
+    def gentler_for_an_rnn(cls, given: Any) -> Any:
+        """Without gates, a step at the others' rate overshoots."""
+        if isinstance(given, dict) and given.get("kind") == "rnn":
+            chosen = given.get("optimizer", {})
+            if isinstance(chosen, dict) and not {"learning_rate", "kind"} & set(chosen):
+                return given | {"optimizer": {"kind": "adamw", "weight_decay": 0.0, **chosen, "learning_rate": 4e-3}}
+        return given
+
 
 class ElmoSettings(TrainSettings):
     """ELMo: a word's vector depends on its sentence, read in both directions (the book's section 2.12)."""
@@ -138,7 +148,7 @@ class ElmoSettings(TrainSettings):
     """Words of a row."""
     dropout: float = Field(default=0.1, ge=0, lt=1)
     """Share dropped between layers while training."""
-    batch: int = Field(default=32, ge=1)
+    batch: int = Field(default=16, ge=1)
     """Rows per optimizer step, over all processes."""
     optimizer: OptimizerSettings = OptimizerSettings(kind="adamw", learning_rate=4e-3, weight_decay=0.0)
 

@@ -69,6 +69,7 @@ def run(project: Project, world_: World, progress: Progress, minutes: float | No
     model = Elmo(ElmoConfig(tokenizer.vocabulary_size, settings.width, settings.hidden, dropout=settings.dropout))
     model.initialise(recipe.seed)
     model.learn_spelling(tokenizer)
+    model.spread_words()
     weights = {source.name: source.weight for source in recipe.data.sources}
     batches = PretrainBatches(
         shards.open(), weights, settings.batch, settings.window, recipe.seed, "stream", world_.rank, world_.size
