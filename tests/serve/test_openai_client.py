@@ -388,3 +388,18 @@ def test_tokens_there_and_back(client: OpenAI, service: Service) -> None:
     chat = base.post("/tokenize", body={"messages": QUESTION}, cast_to=object)
     assert chat["count"] == ask(client, max_tokens=1).usage.prompt_tokens  # type: ignore[index]
     assert "<|im_start|>" in json.dumps(base.get("/tokenizer_info", cast_to=object))
+
+
+def test_what_was_read_for_one_account_is_used_again_for_it_alone(client: OpenAI, service: Service) -> None:
+    asked = [{"role": "system", "content": "Mars is the red planet. " * 20}, *QUESTION]
+
+    def cached(asker: OpenAI) -> int:
+        answer = asker.chat.completions.create(model="current", messages=asked, temperature=0, max_tokens=2)  # type: ignore[arg-type]
+        assert answer.usage is not None and answer.usage.prompt_tokens_details is not None
+        return answer.usage.prompt_tokens_details.cached_tokens or 0
+
+    cached(client)
+    assert cached(client) > 50
+    stranger = client.with_options(api_key=service.new_key("curious@example.org", "member"))
+    assert cached(stranger) == 0, "it would tell what others asked"
+    assert cached(stranger) > 50

@@ -59,3 +59,17 @@ def test_secrets_are_not_shown() -> None:
         upstream_key="hidden", oidc_client_secret="hidden", database_url="postgresql://u:hidden@h/d"
     )
     assert "hidden" not in repr(settings)
+
+
+@pytest.mark.parametrize("page", ["serving.md", "serving.pt-BR.md"])
+def test_every_setting_stands_on_the_page_with_its_default(page: str) -> None:
+    text = (Path(__file__).resolve().parents[2] / "docs" / page).read_text(encoding="utf-8")
+    rows = [line.split("|") for line in text.splitlines() if line.startswith("| `")]
+    for name, field in ServeSettings.model_fields.items():
+        if name == "root":
+            continue
+        [default] = [row[2].strip().strip("`") for row in rows if f"`{name}`" in row[1]]
+        if isinstance(field.default, bool):
+            assert default == str(field.default).lower()
+        elif isinstance(field.default, int | float):
+            assert float(default) == field.default, name

@@ -111,11 +111,6 @@ class ServeSettings(BaseModel):
         shown = f"[{host}]" if ":" in host else host
         return self.public_url or f"http://{shown}:{self.port}"
 
-    @property
-    def database(self) -> str:
-        """The database's URL."""
-        return self.database_url or f"sqlite:///{(self.root / 'plutao.db').resolve()}"
-
 
 def load_settings(
     root: Path,

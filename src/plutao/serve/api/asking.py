@@ -47,6 +47,13 @@ def new_id(prefix: str) -> str:
     return f"{prefix}{secrets.token_hex(14)}"
 
 
+def salt_of(caller: Caller) -> str:
+    """Beginnings that were read for one account are used again for it alone: the time an answer takes, and
+    `cached_tokens`, must not tell what others asked.
+    """
+    return f"account {caller.account}"
+
+
 def sampling_of(
     ask: SamplingFields,
     card: ModelCard,

@@ -24,6 +24,7 @@ from plutao.serve.api.asking import (
     gather,
     logprobs_of,
     new_id,
+    salt_of,
     sampling_of,
     usage_of,
 )
@@ -41,6 +42,7 @@ from plutao.serve.api.schemas.chat import (
 from plutao.serve.api.schemas.common import Provenance
 from plutao.serve.backend.contract import Delta, Finished, Job, ModelCard
 from plutao.serve.errors import ApiError, bad_request
+from plutao.serve.identity import Caller
 from plutao.text.chat import ToolCall
 
 router = APIRouter(prefix="/v1/chat/completions", tags=["chat"], responses=REFUSALS)
@@ -52,7 +54,7 @@ async def create(ask: ChatRequest, request: Request, caller: Inference, services
     """As OpenAI's; with `stream` the answer comes as server-sent events."""
     refuse_unsupported(ask)
     card = await find_model(services, caller, ask.model)
-    job = job_of(ask, card, services)
+    job = job_of(ask, card, services, caller)
     answering = await Answering.begin(services, caller, card, [job], ENDPOINT)
     answer = Answer(ask, card, job, answering, stored.Keeper(request, caller, card, ENDPOINT, ask.store))
     if ask.stream:
@@ -73,7 +75,7 @@ async def delete(id: str, request: Request, caller: Inference) -> Response:
     return Json(StoredDeleted(id=id))
 
 
-def job_of(ask: ChatRequest, card: ModelCard, services: Services) -> Job:
+def job_of(ask: ChatRequest, card: ModelCard, services: Services, caller: Caller) -> Job:
     """What is asked of the engine.
 
     Raises:
@@ -93,6 +95,7 @@ def job_of(ask: ChatRequest, card: ModelCard, services: Services) -> Job:
         run_tools=not tools and ask.response_format is None and choice.mode != "none",
         truncate=ask.truncation == "auto",
         deadline=services.settings.request_timeout,
+        salt=salt_of(caller),
     )
 
 

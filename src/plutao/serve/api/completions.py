@@ -23,6 +23,7 @@ from plutao.serve.api.asking import (
     failure,
     gather,
     new_id,
+    salt_of,
     sampling_of,
     token_text,
     usage_of,
@@ -37,6 +38,7 @@ from plutao.serve.api.schemas.completions import (
 )
 from plutao.serve.backend.contract import Delta, Finished, Job, ModelCard
 from plutao.serve.errors import ApiError, bad_request
+from plutao.serve.identity import Caller
 
 router = APIRouter(prefix="/v1/completions", tags=["completions"], responses=REFUSALS)
 ENDPOINT = "completions"
@@ -48,7 +50,7 @@ MAX_TOKENS = 16
 async def create(ask: CompletionRequest, request: Request, caller: Inference, services: Serving) -> Response:
     """As OpenAI's. A text stands at the beginning of a document; token ids are taken as they are."""
     card = await find_model(services, caller, ask.model)
-    jobs = jobs_of(ask, card, services)
+    jobs = jobs_of(ask, card, services, caller)
     answering = await Answering.begin(services, caller, card, jobs, ENDPOINT)
     continued = Continuation(ask, card, answering, stored.Keeper(request, caller, card, ENDPOINT, None))
     if ask.stream:
@@ -56,7 +58,7 @@ async def create(ask: CompletionRequest, request: Request, caller: Inference, se
     return Json(await continued.whole(await gather(request, answering)), headers=answering.headers)
 
 
-def jobs_of(ask: CompletionRequest, card: ModelCard, services: Services) -> list[Job]:
+def jobs_of(ask: CompletionRequest, card: ModelCard, services: Services, caller: Caller) -> list[Job]:
     """One job a prompt.
 
     Raises:
@@ -84,6 +86,7 @@ def jobs_of(ask: CompletionRequest, card: ModelCard, services: Services) -> list
             echo=bool(ask.echo),
             truncate=ask.truncation == "auto",
             deadline=services.settings.request_timeout,
+            salt=salt_of(caller),
         )
         for prompt in read_prompts(ask.prompt, card, services)
     ]

@@ -23,6 +23,7 @@ from plutao.serve.api.asking import (
     given,
     logprobs_of,
     new_id,
+    salt_of,
     sampling_of,
 )
 from plutao.serve.api.items import (
@@ -67,7 +68,7 @@ async def create(ask: ResponseRequest, request: Request, caller: Inference, serv
     refuse_unsupported(ask)
     card = await find_model(services, caller, ask.model)
     items = await all_items(ask, request, caller)
-    job = job_of(ask, items, card, services)
+    job = job_of(ask, items, card, services, caller)
     answering = await Answering.begin(services, caller, card, [job], ENDPOINT)
     whole = ask.model_copy(update={"input": items})
     answer = Answer(whole, card, job, answering, stored.Keeper(request, caller, card, ENDPOINT, ask.store))
@@ -82,7 +83,7 @@ async def count(ask: InputRequest, request: Request, caller: Inference, services
     """How many tokens would be read; nothing is written."""
     card = await find_model(services, caller, ask.model)
     full = ResponseRequest.model_validate(ask.model_dump(by_alias=True, exclude_none=True))
-    job = job_of(full, await all_items(full, request, caller), card, services)
+    job = job_of(full, await all_items(full, request, caller), card, services, caller)
     try:
         counted = await services.backend.count(job)
     except Exception as error:
@@ -153,7 +154,7 @@ async def all_items(ask: InputRequest, request: Request, caller: Caller) -> list
     return [*(InputItem.model_validate(item) for item in before), *new]
 
 
-def job_of(ask: ResponseRequest, items: list[InputItem], card: ModelCard, services: Services) -> Job:
+def job_of(ask: ResponseRequest, items: list[InputItem], card: ModelCard, services: Services, caller: Caller) -> Job:
     """What is asked of the engine; raises ApiError for a field that can't be answered."""
     tools, choice = read_response_tools(ask)
     form = read_format(ask.text.format if ask.text else None)
@@ -168,6 +169,7 @@ def job_of(ask: ResponseRequest, items: list[InputItem], card: ModelCard, servic
         run_tools=not tools and form is None and choice.mode != "none",
         truncate=ask.truncation == "auto",
         deadline=services.settings.request_timeout,
+        salt=salt_of(caller),
     )
 
 
