@@ -90,3 +90,18 @@ def test_batches_are_filled_up_and_every_row_comes_once_an_epoch() -> None:
     again = LabelledBatches(some, torch.arange(6), 7, 3, seed=1)
     again.load_state_dict(source.state_dict())
     assert torch.equal(next(again).labels, next(source).labels)
+
+
+@pytest.mark.real_data
+def test_the_real_sets_are_read(real_data: Path) -> None:
+    pairs = read_labelled(real_data / "eval/assin2_train_only_pt.jsonl.gz", "classification", "t", "h", "entailment")
+    assert len(pairs) == 6_500 and {pair.label for pair in pairs} == {"Entailment", "None"}
+    alike = read_labelled(real_data / "eval/assin_ptbr_train_pt.jsonl.gz", "similarity", "t", "h", "similarity")
+    assert len(alike) == 2_500 and all(1 <= pair.number <= 5 for pair in alike)
+    reviews = read_labelled(
+        real_data / "eval/book_reviews_sentiment_pt.jsonl.gz", "classification", "text", None, "label"
+    )
+    assert {review.label for review in reviews} == {"0", "1"}
+    asked = read_labelled(real_data / "sft/faquad_train_pt.jsonl.gz", "answers", "context", "question", "answers")
+    assert len(asked) == 837 and all(one.answers for one in asked)
+    assert all(one.text[a.start : a.start + len(a.text)] == a.text for one in asked for a in one.answers)
