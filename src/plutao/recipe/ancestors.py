@@ -1,6 +1,6 @@
 """What a recipe says of the ancestors: the models that came before the assistant (the book's chapters 2 and 4)."""
 
-from typing import Any, Literal, Self
+from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -123,16 +123,6 @@ class RecurrentSettings(TrainSettings):
     sample_prompts: tuple[str, ...] = ()
     """Texts that the samples continue; left out: the first words of the validation text."""
     optimizer: OptimizerSettings = OptimizerSettings(kind="adamw", learning_rate=1e-2, weight_decay=0.0)
-
-    @model_validator(mode="before")
-    @classmethod
-    def gentler_for_an_rnn(cls, given: Any) -> Any:
-        """Without gates, a step at the others' rate overshoots."""
-        if isinstance(given, dict) and given.get("kind") == "rnn":
-            chosen = given.get("optimizer", {})
-            if isinstance(chosen, dict) and not {"learning_rate", "kind"} & set(chosen):
-                return given | {"optimizer": {"kind": "adamw", "weight_decay": 0.0, **chosen, "learning_rate": 4e-3}}
-        return given
 
 
 class ElmoSettings(TrainSettings):

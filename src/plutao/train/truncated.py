@@ -14,6 +14,9 @@ from plutao.models.recurrent import RecurrentModel, States
 from plutao.train.cross_entropy import linear_cross_entropy
 from plutao.train.objectives import IGNORED, Objective
 
+WITHOUT_GATES = 0.4
+"""Share of the learning rate for a plain RNN: at the rate that suits GRU and LSTM best its states are driven into saturation."""
+
 
 class Carrying(nn.Module):
     """A recurrent model with the states that each of `rows` rows ended its last window with."""
@@ -27,8 +30,8 @@ class Carrying(nn.Module):
         self.register_buffer("memory", torch.stack([torch.stack(state) for state in model.start(rows)]).clone())
 
     def parts(self) -> list[tuple[nn.Module, float]]:
-        """What the optimizer sees."""
-        return [(self.model, 1.0)]
+        """What the optimizer sees, and at which multiple of the peak it learns."""
+        return [(self.model, WITHOUT_GATES if self.model.config.kind == "rnn" else 1.0)]
 
     def recall(self, first: int, rows: int) -> States:
         """The states of `rows` rows from `first` on; no gradient leads into them."""
