@@ -28,7 +28,7 @@ def test_every_notebook_is_there_in_both_languages() -> None:
     english, portuguese = (
         [path.name for path in NOTEBOOKS if path.parent.name == language] for language in ("en", "pt")
     )
-    assert english == portuguese == ["1_next_token.ipynb", "2_draw.ipynb", "3_one_step.ipynb"]
+    assert english == portuguese == ["1_next_token.ipynb", "2_draw.ipynb", "3_one_step.ipynb", "4_gradients.ipynb"]
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=NAMES)
@@ -98,10 +98,20 @@ def shown(outputs: list[dict[str, Any]]) -> str:
     return unescape(re.sub(r"<[^>]+>", " ", "\n".join(pieces)))
 
 
-FIGURES = {"1_next_token.ipynb": 4, "2_draw.ipynb": 4, "3_one_step.ipynb": 3}
+FIGURES = {"1_next_token.ipynb": 4, "2_draw.ipynb": 4, "3_one_step.ipynb": 3, "4_gradients.ipynb": 3}
 SEEN = {
-    "en": {"1_next_token.ipynb": "Rank 1:", "2_draw.ipynb": "by the chain rule", "3_one_step.ipynb": "One neuron"},
-    "pt": {"1_next_token.ipynb": "Posição 1:", "2_draw.ipynb": "regra da cadeia", "3_one_step.ipynb": "Um neurônio"},
+    "en": {
+        "1_next_token.ipynb": "Rank 1:",
+        "2_draw.ipynb": "by the chain rule",
+        "3_one_step.ipynb": "One neuron",
+        "4_gradients.ipynb": "by distance",
+    },
+    "pt": {
+        "1_next_token.ipynb": "Posição 1:",
+        "2_draw.ipynb": "regra da cadeia",
+        "3_one_step.ipynb": "Um neurônio",
+        "4_gradients.ipynb": "por distância",
+    },
 }
 
 
@@ -124,6 +134,13 @@ def holds(name: str, text: str) -> None:
         assert re.search(r"▶\s+banco\s", text)  # the book's r = 0.65
         chances = [float(chance) for chance in re.findall(r"P = (\d\.\de-\d+)", text)]
         assert chances[0] > chances[2] > chances[1]
+    elif name == "4_gradients.ipynb":
+        after = {
+            kind: (float(norm), float(clipped))
+            for kind, norm, clipped in re.findall(r"(\w+) +x [\d.e+-]+  ([\d.e+-]+) -> ([\d.e+-]+)", text)
+        }
+        assert after["lstm"][0] > 1e4 * after["rnn"][0] and after["rnn_larger"][0] > 1e3 and after["rnn_larger"][1] < 1
+        assert re.search(r" 60 +(?:[\d.,]+%) +(?:9\d|100)[\d.,]*%", text)
     else:
         losses = {float(times): float(after) for times, after in re.findall(r"([\d.]+) x  L = .* -> ([\d.]+)", text)}
         before = float(re.findall(r"x  L = ([\d.]+)", text)[0])
