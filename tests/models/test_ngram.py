@@ -1,8 +1,12 @@
 """An n-gram model in its folder, in ARPA files, and beside KenLM."""
 
+import gzip
+import json
 import math
+from itertools import islice
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from counted import counted, documents
@@ -24,8 +28,6 @@ def tokenizer(request: pytest.FixtureRequest) -> Tokenizer:
 
 
 def counted_on(tokenizer: Tokenizer, folder: Path, order: int = 4) -> Kneser:
-    import numpy as np
-
     folder.mkdir(parents=True, exist_ok=True)
     tokens = [np.array([tokenizer.end_of_text, *tokenizer.encode(text)], np.uint16) for text in TEXTS]
     return Kneser(count(TokenStream(tokens, tokenizer.end_of_text), order, tokenizer.vocabulary_size, folder), folder)
@@ -134,3 +136,23 @@ def test_a_damaged_folder_is_refused_in_a_sentence(tmp_path: Path) -> None:
     (tmp_path / "model.safetensors").write_bytes(b"12345678rubbish")
     with pytest.raises(UserError, match="missing or damaged"):
         load(tmp_path)
+
+
+@pytest.mark.real_data
+def test_on_machado_kenlm_finds_our_perplexity(real_data: Path, tmp_path: Path) -> None:
+    kenlm = pytest.importorskip("kenlm", reason="KenLM is not installed: pip install 'plutao[parity]'")
+    with gzip.open(real_data / "pretrain" / "machado.jsonl.gz", "rt", encoding="utf-8") as file:
+        texts = [json.loads(line)["text"][:40_000] for line in islice(file, 16)]
+    tokenizer = train("bpe", texts, 1024)
+    rows = [[tokenizer.end_of_text, *tokenizer.encode(text)] for text in texts]
+    stream = TokenStream([np.array(row, np.uint16) for row in rows[2:]], tokenizer.end_of_text)
+    counts = count(stream, 4, tokenizer.vocabulary_size, tmp_path)
+    Kneser(counts, tmp_path).write(tmp_path / "model", (0, 0, 0, 1))
+    model = load(tmp_path / "model")
+    write_arpa(model, tokenizer, tmp_path / "model.arpa")
+    theirs, words = kenlm.Model(str(tmp_path / "model.arpa")), words_of(tokenizer)
+    for row in rows[:2]:
+        targets = torch.tensor([[*row[1:], tokenizer.end_of_text]])
+        ours = math.exp(-float(model.target_log_probabilities(torch.tensor([row]), targets).double().mean()))
+        assert theirs.perplexity(" ".join(words[token] for token in row[1:])) == pytest.approx(ours, rel=1e-4)
+        assert 10 < ours < 300

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     import plotly.graph_objects as go
 
 JSON, PAGE = "family.json", "family.html"
+TEXT_WIDTH = 110
+"""Characters of a text that stand in a line."""
 SYMBOLS = ("circle", "diamond", "square", "triangle-up", "cross", "star")
 
 
@@ -30,7 +32,7 @@ def store(family: Family, folder: Path, counted: Path | None, language: str = "e
     say, form = WORDS[language], numbers(language)
     shows = say["shows"].format(
         name=family.recipe,
-        minutes=form.significant(family.minutes, 3),
+        time=form.time(60 * family.minutes),
         tokens=form.number(family.training_tokens),
         vocabulary=form.number(family.vocabulary),
     )
@@ -38,7 +40,8 @@ def store(family: Family, folder: Path, counted: Path | None, language: str = "e
     if counted is not None and (found := orders.read(counted)):
         shown += orders.views(found, language)
     path = folder / PAGE
-    page.write(path, shown, "\n".join(table_lines(family, language)), shows, language, say["title"])
+    lines = [*table_lines(family, language), "", *text_lines(family, language)]
+    page.write(path, shown, "\n".join(lines), shows, language, say["title"])
     return path
 
 
@@ -76,6 +79,13 @@ def table_lines(family: Family, language: str = "en") -> list[str]:
     ]
 
 
+def text_lines(family: Family, language: str) -> list[str]:
+    """How what each member wrote begins, a line each."""
+    width = max(len(name) for name in NAMES[language].values())
+    texts = ((NAMES[language][one.name], f"{family.prompt}▸{one.text}".replace("\n", "⏎")) for one in family.members)
+    return [f"{name.ljust(width)}  {text[:TEXT_WIDTH]}" for name, text in texts]
+
+
 def views(family: Family, language: str) -> list[View]:
     """The table with its figure, the context each really uses, what each writes, what each step bought."""
     say, form = WORDS[language], numbers(language)
@@ -94,7 +104,7 @@ def views(family: Family, language: str) -> list[View]:
         View(
             "family",
             say["family"],
-            say["family_note"].format(minutes=form.significant(family.minutes, 3)),
+            say["family_note"].format(time=form.time(60 * family.minutes)),
             columns(language),
             [row(member, language) for member in members],
             lambda: by_bits(members, language),

@@ -2,15 +2,16 @@
 
 ENGLISH = {
     "title": "The family: from n-grams to the Transformer",
-    "shows": "{name}: {minutes} minutes of training each, {tokens} tokens of text, vocabulary {vocabulary}",
+    "shows": "{name}: {time} of training each, {tokens} tokens of text, vocabulary {vocabulary}",
     "family": "Side by side",
-    "family_note": "The same text, the same tokenizer, {minutes} minutes of training each (n-grams are counted once and need "
+    "family_note": "The same text, the same tokenizer, {time} of training each (n-grams are counted once and need "
     "less). Fewer bits per byte are better; the interval says how much chance there is in the text.",
     "context": "How much context each really uses",
     "context_note": "The loss on one token when only the last k tokens before it are shown. The ring: with so many the loss is "
     "within 1% of that with all. Where a line goes flat, more context is of no use to this model.",
-    "texts": "What each writes",
-    "texts_note": "The same prompt (before the ▸) and the same random numbers.",
+    "texts": "What each writes, and how fast",
+    "texts_note": "The same prompt (before the ▸) and the same random numbers. On a logarithmic scale: tokens a second in training, "
+    "and of one text that is written token by token.",
     "story": "What each step bought",
     "story_note": "Each ancestor fails at something that the next one solves (the book's chapters 2 and 4).",
     "model": "model",
@@ -35,15 +36,16 @@ ENGLISH = {
 }
 PORTUGUESE = {
     "title": "A família: dos n-gramas ao Transformer",
-    "shows": "{name}: {minutes} minutos de treinamento cada, {tokens} tokens de texto, vocabulário de {vocabulary}",
+    "shows": "{name}: {time} de treinamento para cada um, {tokens} tokens de texto, vocabulário de {vocabulary}",
     "family": "Lado a lado",
-    "family_note": "O mesmo texto, o mesmo tokenizador, {minutes} minutos de treinamento para cada um (os n-gramas são contados "
+    "family_note": "O mesmo texto, o mesmo tokenizador, {time} de treinamento para cada um (os n-gramas são contados "
     "uma só vez e precisam de menos). Menos bits por byte é melhor; o intervalo diz quanto há de acaso no texto.",
     "context": "Quanto contexto cada um usa de verdade",
     "context_note": "A perda em um token quando só os últimos k tokens antes dele são mostrados. O anel: com esses k a perda fica a "
     "menos de 1% da perda com tudo. Onde a linha fica plana, mais contexto já não ajuda esse modelo.",
-    "texts": "O que cada um escreve",
-    "texts_note": "O mesmo início (antes do ▸) e os mesmos números aleatórios.",
+    "texts": "O que cada um escreve, e com que velocidade",
+    "texts_note": "O mesmo início (antes do ▸) e os mesmos números aleatórios. Em escala logarítmica: tokens por segundo no "
+    "treinamento, e de um texto escrito token por token.",
     "story": "O que cada passo trouxe",
     "story_note": "Cada antepassado falha em algo que o seguinte resolve (capítulos 2 e 4 do livro).",
     "model": "modelo",

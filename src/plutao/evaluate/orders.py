@@ -209,16 +209,19 @@ def by_count(orders: Sequence[Order], language: str) -> "go.Figure":
     """N-grams possible and seen, on a logarithmic scale; the share that was never seen on the right."""
     import plotly.graph_objects as go
 
+    from plutao.evaluate.report.figures import PLUTO, QUIET, SUN
+
     say = WORDS[language]
     figure = canvas(say["order"], say["count"], language, 420)
     x = [str(one.order) for one in orders]
-    line = {"mode": "lines+markers"}
-    figure.add_trace(
-        go.Scatter(x=x, y=[o.possible for o in orders], name=say["possible"], line={"dash": "dot"}, **line)
-    )
-    figure.add_trace(go.Scatter(x=x, y=[o.seen for o in orders], name=say["seen"], **line))
+    possible, seen = [one.possible for one in orders], [one.seen for one in orders]
+    dotted = {"mode": "lines+markers", "line": {"color": PLUTO, "dash": "dot"}}
+    figure.add_trace(go.Scatter(x=x, y=possible, name=say["possible"], **dotted))
+    solid = {"mode": "lines+markers", "line": {"color": SUN, "width": 2.5}, "marker": {"symbol": "diamond", "size": 8}}
+    figure.add_trace(go.Scatter(x=x, y=seen, name=say["seen"], **solid))
     unseen = [100 * one.unseen for one in orders]
-    figure.add_trace(go.Bar(x=x, y=unseen, name=say["unseen"], yaxis="y2", opacity=0.35))
+    bars = {"yaxis": "y2", "opacity": 0.35, "marker": {"color": QUIET}}
+    figure.add_trace(go.Bar(x=x, y=unseen, name=say["unseen"], **bars))
     figure.update_yaxes(type="log")
     right = {
         "overlaying": "y",
@@ -228,5 +231,5 @@ def by_count(orders: Sequence[Order], language: str) -> "go.Figure":
         "ticksuffix": "%",
         "showgrid": False,
     }
-    figure.update_layout(showlegend=True, yaxis2=right)
+    figure.update_layout(showlegend=True, yaxis2=right, margin={"r": 60})
     return figure
