@@ -72,7 +72,9 @@ def senses(model: Elmo, word: str) -> Senses:
     names = ["characters", *(str(number) for number in range(1, len(vectors)))]
     layers = [measured(name, each, same) for name, each in zip(names, vectors, strict=True)]
     with torch.inference_mode():
-        layers.append(measured("mixture", Mixture(len(vectors))(vectors), same))
+        # Each layer is normalised first (Peters et al. 2018, section 3.2), or the loudest would be all that is heard.
+        mixed = Mixture(len(vectors))(F.layer_norm(vectors, vectors.shape[-1:]))
+        layers.append(measured("mixture", mixed, same))
     return Senses(word, known[word]["names"], sentences, sense, layers, main_directions(vectors[-1]))
 
 
