@@ -2,11 +2,23 @@
 
 `yes` is any answer but a refusal; a number is the status of the refusal. The things in question (`{id}`) are the member's;
 `other` is another member. A route that is not listed here fails its test: whoever adds one says whom it is for.
-Under /v1 callers show keys (a labeller has none); elsewhere they are signed-in browsers.
+303 is the way to the sign-in page. Under /v1 callers show keys (a labeller has none); elsewhere they are signed-in browsers.
 """
 
 TABLE = """
 method  path                              nobody  other  labeller  member  owner
+
+GET     /static/{name}                    yes     yes    yes       yes     yes
+GET     /                                 303     yes    yes       yes     yes
+POST    /preferences                      yes     yes    yes       yes     yes
+GET     /sign-in                          yes     yes    yes       yes     yes
+POST    /sign-in                          yes     yes    yes       yes     yes
+POST    /sign-out                         401     yes    yes       yes     yes
+GET     /account                          303     yes    yes       yes     yes
+POST    /account/password                 401     yes    yes       yes     yes
+POST    /account/consent                  401     yes    yes       yes     yes
+POST    /account/devices/{id}             401     404    404       yes     404
+POST    /account/forget                   401     yes    yes       yes     yes
 
 GET     /health                           yes     yes    yes       yes     yes
 GET     /ready                            yes     yes    yes       yes     yes

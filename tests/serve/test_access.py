@@ -29,6 +29,8 @@ from plutao.serve.tables.base import now
 TABLE = rows()
 COUNT = itertools.count()
 PASSWORD = "four words nobody joins"
+FORMS = ("/sign-in", "/sign-out", "/account", "/preferences")
+"""Pages' forms, whose fields are not sent as JSON."""
 
 
 @dataclass
@@ -151,16 +153,19 @@ def filled(world: World, method: str, path: str) -> tuple[str, dict[str, Any]]:
         ("/api/keys", things["key"]),
         ("/api/people", things["account"]),
         ("/api/me/devices", things["device"]),
+        ("/account/devices", things["device"]),
         ("/v1/chat", "chatcmpl-member"),
     ):
         if path.startswith(start):
             path = path.replace("{id}", str(id))
-    path = path.replace("{id:path}", "tiny/sft").replace("{kind}", "completions")
+    path = path.replace("{name}", "style.css").replace("{id:path}", "tiny/sft").replace("{kind}", "completions")
     options: dict[str, Any] = {"json": {}} if method in ("POST", "PUT", "PATCH") else {}
     if path in ("/setup", "/api/link"):
         options["params"] = {"token": world.link}
     if path in ("/setup", "/api/link", "/api/session") and method == "POST":
         options = {"data": {"token": "x"}} if path == "/setup" else {"json": {}}
+    if method == "POST" and path.startswith(FORMS):
+        options = {"data": {"password": PASSWORD, "new": PASSWORD}}
     if "organization" in path or path.startswith(("/api/usage", "/api/costs")):
         options["params"] = {"start_time": 0}
     if (method, path) == ("DELETE", "/api/prices"):
@@ -180,6 +185,8 @@ def test_a_caller_gets_what_the_table_says(world: World, method: str, template: 
     expected = TABLE[method, template][caller]
     if expected == "yes":
         assert answer.status_code not in (401, 403, 404, 405, 500), answer.text
+    elif expected == "303":
+        assert answer.headers["location"].startswith("/sign-in?back=/"), answer.text
     else:
         assert answer.status_code == int(expected), answer.text
         assert set(answer.json()["error"]) == {"message", "type", "param", "code"}
