@@ -98,6 +98,9 @@ def test_a_written_recipe_explains_every_key(tmp_path: Path) -> None:
         f"\n[{stage}]\n[[{stage}.{table}]]\nname = 'solar'\nworld = 'solar'\n"
         for stage, table in (("sft", "sources"), ("reward", "sources"), ("rl", "prompts"), ("dpo", "sources"))
     )
+    whole += "".join(f"\n[{stage}]\n" for stage in ("ngram", "vectors", "recurrent", "elmo", "bert"))
+    whole += "\n[[bert.tasks]]\nname = 'solar'\nkind = 'classification'\npath = 'labelled.jsonl'\n"
+    whole += "\n[[translation.sources]]\nname = 'solar'\nworld = 'solar'\n[[vision.sources]]\nname = 'digits'\npath = 'digits'\n"
     recipe.save(recipe.parse(whole), tmp_path / "plutao.toml", every_key=False)
     text = (tmp_path / "plutao.toml").read_text()
     for _, field, name in recipe.keys_of(recipe.Recipe):
