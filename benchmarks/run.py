@@ -30,6 +30,8 @@ QUICK: dict[str, list[str]] = {
     "plutao --help": [],
 }
 LONG: dict[str, list[str]] = {
+    "preference losses": ["preference.py"],
+    "GRPO on the demo's model": ["grpo.py", str(ROOT / "demo")],
     "word vectors, Portuguese": ["vectors.py", "--recipe", "vetores-pt"],
     "word vectors, English": ["vectors.py", "--recipe", "vetores-en"],
     "shakespeare, 1 minute": ["quality.py", "--row", "shakespeare", "--minutes", "1"],
