@@ -8,8 +8,10 @@ import torch
 
 from plutao.generate.answers import Completion
 from plutao.generate.sampling import Sampling
-from plutao.generate.serving import load_serving_engine
+from plutao.generate.serving import ServingEngine, load_serving_engine
+from plutao.models.decoder import Decoder
 from plutao.models.interop.huggingface import save_model
+from plutao.models.presets import decoder_config
 from plutao.text.tokenizer import Tokenizer
 
 from .conftest import make_model
@@ -54,6 +56,25 @@ def test_tokens_and_log_probabilities_of_transformers(folder: Path, theirs: Any,
     for prompt, [completion] in zip(rows, engine.complete(rows, sampling), strict=True):
         check(theirs, prompt, completion, engine.vocabulary)
     assert engine.reused_tokens > 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("preset", ["plutao-7m", "plutao-30m"])
+def test_models_of_real_size(preset: str, tmp_path: Path, tokenizer: Tokenizer) -> None:
+    model = Decoder(decoder_config(preset, 8192, context=256))
+    generator = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if parameter.ndim == 2:  # a fresh model repeats one token
+                size = 0.05 if "embedding" in name else parameter.shape[1] ** -0.5
+                parameter.normal_(0.0, size, generator=generator)
+    save_model(model, tmp_path)
+    theirs = transformers.AutoModelForCausalLM.from_pretrained(tmp_path, dtype=torch.float32).eval()
+    engine = ServingEngine(model.eval(), tokenizer, slots=64)
+    rows = prompts(engine.vocabulary)
+    sampling = Sampling(temperature=0, max_tokens=20, end_tokens=(), logprobs=3)
+    for prompt, [completion] in zip(rows, engine.complete(rows, sampling), strict=True):
+        check(theirs, prompt, completion, engine.vocabulary)
 
 
 @torch.inference_mode()

@@ -41,7 +41,9 @@ class Adjustments:
                 self._bias = torch.zeros(self._shape, device=self._device)
             self._bias[slot] = 0
             known = [(token, bias) for token, bias in sampling.logit_bias if token < vocabulary]
-            self._bias[slot, [token for token, _ in known]] = torch.tensor([bias for _, bias in known])
+            self._bias[slot, [token for token, _ in known]] = torch.tensor(
+                [bias for _, bias in known], device=self._device
+            )
 
     def move(self, source: int, target: int) -> None:
         """The text of one slot goes on in another."""
