@@ -108,7 +108,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def stage(root: Path) -> Path:
-    return next((root / "runs").glob("tiny-bert-*")) / "bert"
+    return root / "runs" / "tiny-bert-1" / "bert"
 
 
 def test_the_folder_fills_in_and_its_card_tells_how_well(project: Path) -> None:
@@ -167,6 +167,15 @@ def test_what_is_done_is_not_done_again_and_a_changed_task_is(project: Path) -> 
     said = done("run", project)
     assert "BERT: done already" in said.out + said.err
     assert {path: path.stat().st_mtime_ns for path in stage(project).rglob("*.safetensors")} == before
+    done("run", project, "--set", "bert.tasks.1.epochs=2")
+    again = project / "runs" / "tiny-bert-2" / "bert"
+    assert not (again / "checkpoints").exists(), "what was pretrained is taken as it is"
+    cards = {
+        name: [read_json(at / "tasks" / name / "stage.json") for at in (stage(project), again)]
+        for name in ("frio", "igual")
+    }
+    assert cards["frio"][0] == cards["frio"][1]
+    assert cards["igual"][1]["steps"] == 2 * cards["igual"][0]["steps"]
 
 
 def test_a_bert_of_somebody_else_is_gone_on_with(project: Path, tmp_path: Path) -> None:

@@ -13,18 +13,19 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from plutao import recipe as recipes
 from plutao.data.masking import MaskedBatch, MaskedBatches
 from plutao.data.pack import NOT_LEARNED
 from plutao.data.shards import ShardIndex
 from plutao.errors import UserError
 from plutao.evaluate.intervals import wilson
-from plutao.files import fingerprint
+from plutao.files import fingerprint, write_json
 from plutao.look.fill import fill
 from plutao.models.encoder import EncoderConfig, MaskedModel
 from plutao.models.hardware import GIB, available_memory
 from plutao.models.interop.bert import load_bert, save_bert
 from plutao.models.interop.bert import load_config as load_shape
-from plutao.project import Project
+from plutao.project import Project, list_runs, whatever_is_in
 from plutao.recipe import Recipe
 from plutao.recipe.ancestors import BertSettings
 from plutao.stages import bert_tasks
@@ -45,6 +46,8 @@ TRY = 'plutao inspect {place} --fill --text "… [MASK] …"'
 MEASURED_ROWS = 512
 """Rows of validation text, at most, whose holes are told at the end; an eighth of them on the way."""
 AT_ONCE = 32
+PRETRAINED = "pretrained.json"
+"""What the pretraining was made of and came to, beside its weights; stage.json says the same once the tasks are done."""
 
 
 def settings_of(recipe: Recipe) -> BertSettings:
@@ -69,13 +72,18 @@ def starting_folder(settings: BertSettings, root: Path) -> Path | None:
 
 
 def inputs(project: Project) -> str:
-    """Names what this stage depends on: its settings, the seed, the tokenizer, the documents and the tasks' rows."""
+    """Names what this stage depends on: what its pretraining does, and the tasks with their rows."""
+    of_tasks = [bert_tasks.identity(task, project.root) for task in settings_of(project.recipe).tasks]
+    return fingerprint([inputs_of_pretraining(project), of_tasks])
+
+
+def inputs_of_pretraining(project: Project) -> str:
+    """Names what the pretraining depends on: its settings, the seed, the tokenizer, the documents, the model it starts from."""
     settings = settings_of(project.recipe)
-    given = settings.model_dump(mode="json", exclude={"tasks"})
+    given = settings.model_dump(mode="json", exclude={"tasks", "fine_tuning"})
     data = [project.tokenizer().fingerprint, project.documents.name]
     taken = identity(starting_folder(settings, project.root))
-    of_tasks = [bert_tasks.identity(task, project.root) for task in settings.tasks]
-    return fingerprint(["bert", given, project.recipe.seed, *data, taken, of_tasks])
+    return fingerprint(["bert", given, project.recipe.seed, *data, taken])
 
 
 def shape(settings: BertSettings, vocabulary: int, root: Path = Path()) -> EncoderConfig:
@@ -141,12 +149,49 @@ def first_model(settings: BertSettings, vocabulary: int, root: Path, seed: int) 
 def run(project: Project, world_: World, progress: Progress, minutes: float | None = None) -> None:
     """Pretrains the BERT of the recipe, stores it measured, and fine-tunes it for each task.
 
+    One that is pretrained already from the same inputs, in this run or another, is taken as it is: other tasks don't cost
+    another pretraining.
+
     Args:
         minutes: wall time for all of it, in place of the recipe's own lengths; `fine_tuning` of it is the tasks'.
     """
     started = time.perf_counter()
+    settings, tokenizer = settings_of(project.recipe), project.tokenizer()
+    found = pretrained(project) if world_.size == 1 else None
+    model, results = found or pretrain(project, tokenizer, world_, progress, minutes)
+    out = project.stage_dir("bert")
+    if world_.first:
+        save_bert(model, out, pad=signs_of(tokenizer).pad)
+        framed(tokenizer).save(out, results["context"])
+        recipes.save(project.recipe, out / "recipe.toml")
+        write_json(out / PRETRAINED, {"inputs": inputs_of_pretraining(project), "results": results})
+    place = devices.choose(settings.precision, "off", world_.local_rank).place
+    parallel.largest(0.0, world_, place)  # the other processes wait for the folder, by which tasks know the model
+    left = None if minutes is None else minutes - (time.perf_counter() - started) / 60
+    results |= {"tasks": bert_tasks.run(project, settings.tasks, model, tokenizer, world_, progress, left)}
+    if world_.first:
+        write_card(out, "bert", inputs(project), results | {"in_a_line": in_a_line(results)})
+
+
+def pretrained(project: Project) -> tuple[MaskedModel, dict[str, Any]] | None:
+    """The model and the results of an earlier pretraining from the same inputs, if there is one."""
+    wanted = inputs_of_pretraining(project)
+    for run in [project.run, *reversed(list_runs(project.root))]:
+        folder = project.runs / str(run) / "bert"
+        card = whatever_is_in(folder / PRETRAINED)
+        if card.get("inputs") == wanted and (folder / "model.safetensors").is_file():
+            model = load_bert(folder)
+            assert isinstance(model, MaskedModel)
+            return model, card["results"]
+    return None
+
+
+def pretrain(
+    project: Project, tokenizer: Tokenizer, world_: World, progress: Progress, minutes: float | None
+) -> tuple[MaskedModel, dict[str, Any]]:
+    """The pretraining itself; the model comes back on the CPU, with what the card says of it."""
     recipe, settings = project.recipe, settings_of(project.recipe)
-    tokenizer, shards = project.tokenizer(), project.shards()
+    shards = project.shards()
     model = first_model(settings, tokenizer.vocabulary_size, project.root, recipe.seed)
     weights = {source.name: source.weight for source in recipe.data.sources}
     context = min(settings.context, model.config.context)
@@ -165,10 +210,8 @@ def run(project: Project, world_: World, progress: Progress, minutes: float | No
     )
     device = devices.choose(settings.precision, settings.compile, world_.local_rank)
     held_out = validation_batches(settings, shards, tokenizer, context, recipe.seed)
-    for_tasks = settings.fine_tuning if settings.tasks else 0.0
-    length = budget(
-        settings, shards.tokens(), settings.batch * context, None if minutes is None else minutes * (1 - for_tasks)
-    )
+    share = 1 - settings.fine_tuning if settings.tasks else 1.0
+    length = budget(settings, shards.tokens(), settings.batch * context, None if minutes is None else minutes * share)
     trained = train(
         project,
         "bert",
@@ -183,22 +226,11 @@ def run(project: Project, world_: World, progress: Progress, minutes: float | No
         evaluate=validation(held_out[: max(1, len(held_out) // 8)], device),
         sample=sampler(settings, tokenizer),
     )
-    out = project.stage_dir("bert")
     model.to("cpu").eval()
     with without_compiling(device):
-        if world_.first:
-            save_bert(model, out, pad=signs_of(tokenizer).pad)
-            framed(tokenizer).save(out, context)
         results = describe(model.count_parameters(), device, trained, settings, recipe.seed)
         results |= {"validation": measure(model, held_out), "context": context, "next_sentence": settings.next_sentence}
-        results |= {"data": mixture_in_json(batches.mixture())}
-    parallel.largest(
-        0.0, world_, device.place
-    )  # the other processes wait for the folder, by which tasks know the model
-    left = None if minutes is None else minutes - (time.perf_counter() - started) / 60
-    results["tasks"] = bert_tasks.run(project, settings.tasks, model, tokenizer, world_, progress, left)
-    if world_.first:
-        write_card(out, "bert", inputs(project), results | {"in_a_line": in_a_line(results)})
+    return model, results | {"data": mixture_in_json(batches.mixture())}
 
 
 def in_a_line(card: dict[str, Any]) -> str:

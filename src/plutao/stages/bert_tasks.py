@@ -5,6 +5,7 @@ Each task has a folder of its own in the stage's, tasks/<name>: a Hugging Face f
 that is done already, from the same rows and the same pretrained model, is not done again.
 """
 
+import shutil
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -19,10 +20,10 @@ from plutao.data import catalogue
 from plutao.data.labelled import Example, LabelledBatches, Window, batch_of, kept_aside, read_labelled, windows
 from plutao.errors import UserError
 from plutao.evaluate.understanding import alike, answered, classified, words_in_common
-from plutao.files import fingerprint, read_json, sha256
+from plutao.files import fingerprint, read_json, sha256, write_json
 from plutao.models.encoder import EncoderConfig, MaskedModel, SequenceModel, SpanModel, take_over
 from plutao.models.interop.bert import load_bert, load_labels, save_bert
-from plutao.project import Project, is_complete
+from plutao.project import Project, is_complete, reuse_stage, whatever_is_in
 from plutao.recipe.ancestors import BertTask
 from plutao.stages.card import read_card, write_card
 from plutao.stages.common import budget
@@ -30,6 +31,7 @@ from plutao.stages.plain import describe, train
 from plutao.text.bert import Row, Signs, framed, join, signs_of
 from plutao.text.tokenizer import Tokenizer
 from plutao.train import device as devices
+from plutao.train import parallel
 from plutao.train.loop import Evaluate, without_compiling
 from plutao.train.objectives import Objective
 from plutao.train.objectives_encoder import classes, numbers, readable, spans
@@ -226,9 +228,16 @@ def run(
     for number, (task, (learned, measured)) in enumerate(zip(tasks, loaded, strict=True)):
         folder = f"bert/tasks/{task.name}"
         inputs = fingerprint([identity(task, project.root), encoder, project.recipe.seed])
+        if world_.size == 1 and not is_complete(project.stage_dir(folder), inputs):
+            reuse_stage(project, folder, inputs)
         if is_complete(project.stage_dir(folder), inputs):
             results[task.name] = summary(read_card(project.stage_dir(folder)))
             continue
+        if world_.first:
+            begin(project.stage_dir(folder), inputs)
+        parallel.largest(
+            0.0, world_, devices.choose("fp32", "off", world_.local_rank).place
+        )  # the others wait for that
         progress.note(f"Fine-tuning for {task.name}: {len(learned):,} rows, measured on {len(measured):,}.")
         left = None if ends is None else (ends - time.perf_counter()) / 60 * sizes[number] / sum(sizes[number:])
         prepared = prepare(task, learned, measured, pretrained, tokenizer, project.recipe.seed)
@@ -240,6 +249,13 @@ def run(
             write_card(out, task.name, inputs, card)
         results[task.name] = summary(card)
     return results
+
+
+def begin(folder: Path, inputs: str) -> None:
+    """Checkpoints that were begun from something else, such as a model that was pretrained anew since, are not gone on with."""
+    if whatever_is_in(folder / "begun.json").get("inputs") != inputs:
+        shutil.rmtree(folder / "checkpoints", ignore_errors=True)
+        write_json(folder / "begun.json", {"inputs": inputs})
 
 
 def read_bytes(folder: Path) -> list[Any]:
