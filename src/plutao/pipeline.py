@@ -1,6 +1,7 @@
 """The stages in order, from text to the report. What is done already is not done again."""
 
 import importlib
+import os
 import shlex
 import shutil
 import time
@@ -48,6 +49,7 @@ def run(
     minutes: float | None = None,
     console: Console | None = None,
     keep_size: bool = False,
+    keep_current: bool = False,
 ) -> Project | None:
     """Runs a project's stages up to `stage` (all by default), resuming whatever was begun, and writes the report.
 
@@ -55,6 +57,7 @@ def run(
         name: the run to work in; left out, the newest with this recipe and text, else a new one.
         minutes: wall time for all of it; takes the place of the recipe's own lengths of training, and chooses the size.
         keep_size: the recipe's own size stays, whatever the time.
+        keep_current: runs/current stays where it is, unless there is none yet.
 
     Returns:
         The project with its run; None in the processes of a torchrun that only helped to train.
@@ -95,7 +98,7 @@ def run(
                     progress = TerminalProgress(console, trained) if console else Silence()
                     module_of(trained).run(project, world, progress, time_left.of(trained))
                 note(in_a_line(trained, read_card(project.stage_dir(trained))))
-            finish(project, stage, time_left, note)
+            finish(project, stage, time_left, note, keep_current)
             return project
     finally:
         if world.first:
@@ -249,11 +252,12 @@ def begin(folder: Path, inputs: str) -> None:
     write_json(path, {"inputs": inputs})
 
 
-def finish(project: Project, stage: str | None, time_left: Allowance, note: Note) -> None:
+def finish(project: Project, stage: str | None, time_left: Allowance, note: Note, keep_current: bool = False) -> None:
     """The comparison of the stages, the report, and runs/current; the last lines say what to do next."""
     compare(project, time_left, note)
     report = build(project.run_dir, project.recipe.report.language)
-    projects.make_current(project.root, project.run_dir.name)
+    if not (keep_current and os.path.lexists(project.runs / "current")):
+        projects.make_current(project.root, project.run_dir.name)
     note(f"Report: {report}")
     place = shlex.quote(str(project.root))
     done = stages_up_to(project.recipe, stage)

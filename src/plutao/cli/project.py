@@ -28,9 +28,7 @@ def new(
 
 def run(
     folder: Annotated[Path, typer.Argument(metavar="[DIR]", help="The project folder.")] = Path(),
-    stage: Annotated[
-        str | None, typer.Option(help="Stop after this stage: tokenizer, base, sft, reward, rl …")
-    ] = None,
+    stage: Annotated[str | None, typer.Option(help="Stop after this stage: tokenizer, base, sft, reward, rl …")] = None,
     set_: Annotated[
         list[str], typer.Option("--set", metavar="KEY=VALUE", help="Override one key of the recipe, as base.batch=32.")
     ] = [],  # noqa: B006
@@ -42,6 +40,9 @@ def run(
     ] = None,
     keep_size: Annotated[bool, typer.Option("--keep-size", help="With --time: keep the recipe's own size.")] = False,
     run: Annotated[str | None, typer.Option(metavar="RUN", help="Work in this run.")] = None,
+    keep_current: Annotated[
+        bool, typer.Option("--keep-current", help="Leave runs/current where it is; another run is promoted later.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON at the end.")] = False,
 ) -> None:
     """Run the pipeline; what was begun is resumed, what is done is kept; the report comes last."""
@@ -54,7 +55,7 @@ def run(
         raise UserError(f"There is no stage {stage!r}. The stages are: {', '.join(STAGES)}.")
     minutes = None if time is None else parse_minutes(time)
     try:
-        project = pipeline.run(folder, tuple(set_), stage, run, minutes, Console(stderr=True), keep_size)
+        project = pipeline.run(folder, tuple(set_), stage, run, minutes, Console(stderr=True), keep_size, keep_current)
     except KeyboardInterrupt as error:
         raise Interrupted("Stopped; what was finished is kept. The same command goes on from there.") from error
     if as_json and project is not None and (report := project.run_dir / "report.json").is_file():

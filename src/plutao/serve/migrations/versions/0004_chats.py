@@ -129,4 +129,3 @@ def upgrade() -> None:
         sa.UniqueConstraint("message", "account", name=op.f("uq_verdicts_message_account")),
     )
     op.create_index(op.f("ix_verdicts_account"), "verdicts", ["account"], unique=False)
-    op.drop_table("jobs")
