@@ -55,11 +55,10 @@ def test_every_operation_answers_as_described(restless: Service) -> None:
 
 def body_of(operation) -> dict[str, Any]:  # type: ignore[no-untyped-def]
     """The description of the body that an operation takes."""
-    if not operation.body:
-        return {}
-    reference = operation.body[0].definition["schema"].get("$ref", "")
-    described: dict[str, Any] = operation.schema.raw_schema["components"]["schemas"]
-    return dict(described.get(reference.rpartition("/")[2], {}))
+    described = operation.schema.raw_schema
+    asked = described["paths"][operation.path][operation.method].get("requestBody", {}).get("content", {})
+    name = asked.get("application/json", {}).get("schema", {}).get("$ref", "").rpartition("/")[2]
+    return dict(described["components"]["schemas"].get(name, {}))
 
 
 def check(service: Service, operation) -> set[int]:  # type: ignore[no-untyped-def]
