@@ -243,7 +243,9 @@ def right_card(text: str) -> bool:
 
 
 def right_phone(text: str) -> bool:
-    """Enough digits to be dialled, written as people write telephones: with +, brackets or a dash."""
+    """Enough digits to be dialled, written as people write telephones: with +, brackets or a dash; no span of years."""
+    if re.fullmatch(r"[12]\d{3}-[12]\d{3}", text):
+        return False
     return 8 <= len(digits(text)) <= 15 and any(sign in text for sign in "+(-")
 
 

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import combinations, pairwise
 from math import ceil, exp
-from statistics import NormalDist
+from statistics import NormalDist, fmean
 from typing import Any
 
 import numpy as np
@@ -20,7 +20,7 @@ from sqlalchemy.orm import Session
 from plutao.errors import UserError
 from plutao.evaluate import elo
 from plutao.evaluate.elo import Rating
-from plutao.evaluate.winrate import Game
+from plutao.evaluate.winrate import Game, effective_number, oriented
 from plutao.serve.judgements import digest_of, turns_of
 from plutao.serve.tables.base import now
 from plutao.serve.tables.judgements import Battle
@@ -168,16 +168,23 @@ def difference(games: Sequence[Game], better: str, worse: str, points: Any) -> D
     """From the points of the votes as they are (the first) and drawn again (the others)."""
     z = NormalDist().inv_cdf(0.5 + CONFIDENCE / 2)
     value, spread = float(points[0]), float(np.std(points[1:]))
-    met = sum({game.first, game.second} == {better, worse} for game in games)
-    # Few votes that all agree don't vary when they are drawn again: nothing is surer than so many throws of a coin
-    spread = max(spread, 0.0 if met == 0 else coin(met))
-    low, high = value - z * spread, value + z * spread
-    return Difference(better, worse, value, low, high, met, votes_missing(value, spread, met, z))
+    met = [oriented(game, better).score for game in games if {game.first, game.second} == {better, worse}]
+    # Few votes that all agree don't vary when they are drawn again: no difference is surer than the two's own votes say
+    spread = max(spread, value / max(surprise(met, z), 1e-9) if met and value > 0 else 0.0)
+    return Difference(
+        better,
+        worse,
+        value,
+        value - z * spread,
+        value + z * spread,
+        len(met),
+        votes_missing(value, spread, len(met), z),
+    )
 
 
-def coin(votes: int) -> float:
-    """The spread, in points, of two equal models' difference after so many votes, none a tie, damped as the ratings are."""
-    return float(elo.POINTS * 2 / (votes + 8) ** 0.5)
+def surprise(outcomes: Sequence[float], z: float) -> float:
+    """How many standard deviations the share of wins is above a half, for as many votes as these are worth."""
+    return 2 * (fmean(outcomes) - 0.5) * effective_number(outcomes, z) ** 0.5
 
 
 def votes_missing(value: float, spread: float, votes: int, z: float) -> int | None:

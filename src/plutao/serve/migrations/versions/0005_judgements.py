@@ -31,7 +31,7 @@ def upgrade() -> None:
         sa.Column("language", sa.String(length=20), nullable=True),
         sa.Column("model", sa.String(length=200), nullable=False),
         sa.Column("fingerprint", sa.String(length=200), nullable=False),
-        sa.Column("temperature", sa.Float(), nullable=False),
+        sa.Column("temperature", sa.Double(), nullable=False),
         sa.Column("seed", sa.BigInteger(), nullable=False),
         sa.Column("answers", sa.JSON(), nullable=False),
         sa.Column("rewards", sa.JSON(), nullable=True),

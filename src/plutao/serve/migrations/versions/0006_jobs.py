@@ -24,7 +24,7 @@ def upgrade() -> None:
         sa.Column("stage", sa.String(length=200), nullable=True),
         sa.Column("run", sa.String(length=200), nullable=True),
         sa.Column("overrides", sa.JSON(), nullable=False),
-        sa.Column("minutes", sa.Float(), nullable=True),
+        sa.Column("minutes", sa.Double(), nullable=True),
         sa.Column("keep_current", sa.Boolean(), nullable=False),
         sa.Column("process", sa.Integer(), nullable=False),
         sa.Column("process_began", sa.String(length=200), nullable=False),
