@@ -33,7 +33,9 @@ def fill(connection: sa.Connection) -> dict[str, dict[str, Any]]:
             continue
         row = {column.name: value_for(column) for column in table.columns}
         row |= {"accounts": {"role": "owner"}, "links": {"purpose": "owner"}}.get(table.name, {})
-        row |= {"budgets": {"period": "month", "key": None}}.get(table.name, {})
+        row |= {"budgets": {"period": "month", "key": None}, "jobs": {"state": "done"}}.get(table.name, {})
+        row |= {"messages": {"role": "user", "state": "whole"}, "verdicts": {"verdict": "same"}}.get(table.name, {})
+        row |= {"judgements": {"kind": "rank"}, "battles": {"vote": "tie"}}.get(table.name, {})
         connection.execute(table.insert().values(row))
         filled[table.name] = row
     return filled

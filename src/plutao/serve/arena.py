@@ -9,7 +9,7 @@ import secrets
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import combinations, pairwise
-from math import ceil, exp
+from math import ceil, exp, sqrt
 from statistics import NormalDist, fmean
 from typing import Any
 
@@ -184,7 +184,7 @@ def difference(games: Sequence[Game], better: str, worse: str, points: Any) -> D
 
 def surprise(outcomes: Sequence[float], z: float) -> float:
     """How many standard deviations the share of wins is above a half, for as many votes as these are worth."""
-    return 2 * (fmean(outcomes) - 0.5) * effective_number(outcomes, z) ** 0.5
+    return 2 * (fmean(outcomes) - 0.5) * sqrt(effective_number(outcomes, z))
 
 
 def votes_missing(value: float, spread: float, votes: int, z: float) -> int | None:
