@@ -14,7 +14,7 @@ def distractors(question: Question, seed: int) -> list[str]:
     found = [
         *wrong_facts(question, talker),
         elsewhere(question, talker),
-        talker.say("unknown", "answer", {}) if question.behaviour != "unknown" else made_up(talker),
+        made_up(talker) if question.behaviour == "unknown" else needless(talker),
         in_other_language(question, talker),
         talker.say("style", "cold", {"a": question.ideal}),
         talker.say("style", "wordy", {"a": question.ideal}),
@@ -24,6 +24,14 @@ def distractors(question: Question, seed: int) -> list[str]:
     if question.behaviour == "refuse":
         found.append(made_up(talker))
     return [text for text in dict.fromkeys(found) if text and text != question.ideal]
+
+
+NEEDLESS = 0.4
+"""Share of the questions with needless ignorance among the answers: in more, not to know looks like a fault by itself."""
+
+
+def needless(talker: Talker) -> str:
+    return talker.say("unknown", "answer", {}) if talker.chance(NEEDLESS) else ""
 
 
 def wrong_facts(question: Question, talker: Talker) -> list[str]:
