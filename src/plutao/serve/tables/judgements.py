@@ -100,5 +100,4 @@ class Training(Base):
     run: Mapped[Name]
     before: Mapped[Name]  # the run that was current
     job: Mapped[int | None] = mapped_column(Number)
-    comparing: Mapped[int | None] = mapped_column(Number)  # the job that compares the two
     feedback: Mapped[dict[str, Any]]  # counts, and the SHA-256 of the files that were written

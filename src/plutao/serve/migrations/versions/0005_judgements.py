@@ -83,7 +83,6 @@ def upgrade() -> None:
         sa.Column("run", sa.String(length=200), nullable=False),
         sa.Column("before", sa.String(length=200), nullable=False),
         sa.Column("job", Number, nullable=True),
-        sa.Column("comparing", Number, nullable=True),
         sa.Column("feedback", sa.JSON(), nullable=False),
         sqlite_autoincrement=True,
     )
