@@ -23,6 +23,7 @@ ANSWERED: frozenset[Role] = frozenset(("owner", "member"))
 RAIL: list[Entry] = [
     Entry("/chat", "base.conversations", "chat", ANSWERED),
     Entry("/lens", "base.lens", "lens", ANSWERED),
+    Entry("/runs", "runs.title", "runs", ANSWERED),
 ]
 
 
