@@ -12,12 +12,14 @@ from access import CALLERS, rows
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
 from sqlalchemy import select
+from sqlalchemy.orm import Session
 from stand_in import StandIn
 
-from plutao.serve import accounts, budgets, keys, sessions
+from plutao.serve import accounts, budgets, chats, keys, sessions
 from plutao.serve.app import create_app
 from plutao.serve.audit import By
 from plutao.serve.database import Database, open_database
+from plutao.serve.identity import Caller
 from plutao.serve.keys import KeyRights
 from plutao.serve.prices import Tariff, set_price
 from plutao.serve.sessions import Visitor
@@ -91,11 +93,36 @@ def world(talker_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iter
                 newest = select(BrowserSession.id).order_by(BrowserSession.id.desc())
                 world.things["device"] = db.scalars(newest.limit(1)).one()
                 db.add_all(stored(account.id, row.id))
+                world.things |= talked(db, Caller(account.id, "member", None, frozenset()))
                 budgets.set_budget(db, 10**6, "month", By(), account=account.id)
         set_price(db, "tiny/sft", Tariff(1, 1), By())
     database.close()
     shutil.copy(root / "plutao.db", world.file)
     yield world
+
+
+def talked(db: Session, caller: Caller) -> dict[str, object]:
+    """A conversation with a question and two versions of its answer; the second one is the thing."""
+    conversation = chats.create(db, caller, "current")
+    question = chats.ask(db, conversation, "Oi", None)
+    for text in ("Olá.", "Oi."):
+        answer = chats.begin_answer(db, conversation, question.id, "tiny/sft", text=text)
+        answer.state, answer.fingerprint = "whole", "0123456789abcdef"
+        answer.lens = chats.pack({"prompt": [0], "tokens": [20], "shown": [[20, text, -0.5, [[21, "A", -1.0]]]]})
+    conversation.leaf = answer.id
+    return {"conversation": conversation.id, "message": answer.id, "share": chats.share(db, conversation)}
+
+
+BODIES: dict[str, dict[str, Any]] = {
+    "/web/chat/{id}/turns": {"text": "Oi"},
+    "/web/chat/{id}/show": {"message": 2},
+    "/web/messages/{id}/instead": {"place": 0, "token": 21},
+    "/web/messages/{id}/thumb": {"good": False, "reason": "wrong"},
+    "/web/messages/{id}/verdict": {"verdict": "better"},
+    "/web/messages/{id}/correction": {"text": "Oi, tudo bem?"},
+    "/web/lens": {"text": "Oi"},
+}
+"""What the pages' scripts send."""
 
 
 def stored(account: int, key: int) -> list[Answer]:
@@ -149,17 +176,27 @@ def filled(world: World, method: str, path: str) -> tuple[str, dict[str, Any]]:
     if path.startswith("/v1/responses/{id}"):
         path = path.replace("{id}", "resp_member")
     things = world.things
+    if path in BODIES:
+        return path.replace("{id}", str(things["message" if "messages" in path else "conversation"])), {
+            "json": BODIES[path]
+        }
     for start, id in (
         ("/api/keys", things["key"]),
         ("/api/people", things["account"]),
         ("/api/me/devices", things["device"]),
         ("/account/devices", things["device"]),
+        ("/chat/", things["conversation"]),
+        ("/web/chat/", things["conversation"]),
+        ("/web/messages/", things["message"]),
         ("/v1/chat", "chatcmpl-member"),
     ):
         if path.startswith(start):
             path = path.replace("{id}", str(id))
     path = path.replace("{name}", "style.css").replace("{id:path}", "tiny/sft").replace("{kind}", "completions")
     options: dict[str, Any] = {"json": {}} if method in ("POST", "PUT", "PATCH") else {}
+    path = path.replace("{token}", str(things["share"]))
+    if path.endswith("/older"):
+        options["params"] = {"before": things["message"]}
     if path in ("/setup", "/api/link"):
         options["params"] = {"token": world.link}
     if path in ("/setup", "/api/link", "/api/session") and method == "POST":

@@ -72,6 +72,7 @@ def page(request: Request, template: str, status: int = 200, **context: Any) -> 
     """
     response = HTMLResponse(fragment(request, template, **context), status)
     response.headers["content-security-policy"] = POLICY
+    response.headers["referrer-policy"] = "same-origin"  # without any, browsers send our own forms with `Origin: null`
     response.headers["vary"] = "Cookie, Accept-Language"
     return response
 
