@@ -80,6 +80,23 @@ GET     /owner/audit                      303     403    403       403     yes
 GET     /owner/storage                    303     403    403       403     yes
 GET     /inside                           303     yes    403       yes     yes
 
+GET     /rank                             303     yes    yes       yes     yes
+POST    /rank/draw                        401     yes    yes       yes     yes
+POST    /rank/{id}                        401     yes    yes       yes     yes
+POST    /rank-back                        401     yes    yes       yes     yes
+POST    /web/rank/ahead                   401     yes    yes       yes     yes
+GET     /write                            303     yes    yes       yes     yes
+POST    /write                            401     yes    yes       yes     yes
+GET     /arena                            303     yes    yes       yes     yes
+POST    /arena                            401     yes    yes       yes     yes
+GET     /arena/{id}                       303     404    404       yes     404
+POST    /arena/{id}/vote                  401     404    404       yes     404
+GET     /feedback                         303     403    403       403     yes
+GET     /web/feedback/now                 401     403    403       403     yes
+POST    /feedback/train                   401     403    403       403     yes
+POST    /feedback/{id}/promote            401     403    403       403     yes
+POST    /feedback/{id}/back               401     403    403       403     yes
+
 GET     /health                           yes     yes    yes       yes     yes
 GET     /ready                            yes     yes    yes       yes     yes
 GET     /docs                             yes     yes    yes       yes     yes

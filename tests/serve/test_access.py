@@ -15,7 +15,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 from stand_in import StandIn
 
-from plutao.serve import accounts, budgets, chats, keys, sessions
+from plutao.serve import accounts, arena, budgets, chats, judgements, keys, sessions
 from plutao.serve.app import create_app
 from plutao.serve.audit import By
 from plutao.serve.database import Database, open_database
@@ -93,6 +93,8 @@ def world(talker_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iter
                 newest = select(BrowserSession.id).order_by(BrowserSession.id.desc())
                 world.things["device"] = db.scalars(newest.limit(1)).one()
                 db.add_all(stored(account.id, row.id))
+                match = (("tiny/sft", "Olá."), ("other/sft", "Oi."))
+                world.things["battle"] = arena.begin(db, account.id, judgements.said("Oi"), "pt", *match).id
                 world.things |= talked(db, Caller(account.id, "member", None, frozenset()))
                 budgets.set_budget(db, 10**6, "month", By(), account=account.id)
         set_price(db, "tiny/sft", Tariff(1, 1), By())
@@ -188,6 +190,9 @@ def filled(world: World, method: str, path: str) -> tuple[str, dict[str, Any]]:
         ("/chat/", things["conversation"]),
         ("/web/chat/", things["conversation"]),
         ("/web/messages/", things["message"]),
+        ("/arena/", things["battle"]),
+        ("/rank/", 1),
+        ("/feedback/", 1),
         ("/v1/chat", "chatcmpl-member"),
     ):
         if path.startswith(start):
@@ -203,6 +208,8 @@ def filled(world: World, method: str, path: str) -> tuple[str, dict[str, Any]]:
         options = {"data": {"token": "x"}} if path == "/setup" else {"json": {}}
     if method == "POST" and path.startswith(FORMS):
         options = {"data": {"password": PASSWORD, "new": PASSWORD}}
+    if path.startswith("/arena/") and method == "POST":
+        options = {"data": {"choice": "tie"}}
     if "organization" in path or path.startswith(("/api/usage", "/api/costs")):
         options["params"] = {"start_time": 0}
     if (method, path) == ("DELETE", "/api/prices"):

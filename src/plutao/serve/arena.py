@@ -95,6 +95,11 @@ def votes_by_pair(db: Session) -> dict[frozenset[str], int]:
     return found
 
 
+def prompts_of(db: Session, account: int) -> set[str]:
+    """Digests of the prompts that a person has seen here."""
+    return set(db.scalars(select(Battle.prompt).where(Battle.account == account)))
+
+
 def begin(
     db: Session, account: int, messages: Messages, language: str | None, left: tuple[str, str], right: tuple[str, str]
 ) -> Battle:

@@ -269,6 +269,12 @@ def demonstrate(
     return row
 
 
+def written_by(db: Session, account: int) -> set[str]:
+    """Digests of the prompts that a person has answered."""
+    query = select(Demonstration).where(Demonstration.account == account)
+    return {digest_of(messages_of(row)) for row in db.scalars(query)}
+
+
 def said(text: str) -> Messages:
     """A prompt that somebody typed.
 

@@ -23,7 +23,11 @@ ANSWERED: frozenset[Role] = frozenset(("owner", "member"))
 RAIL: list[Entry] = [
     Entry("/chat", "base.conversations", "chat", ANSWERED),
     Entry("/lens", "base.lens", "lens", ANSWERED),
+    Entry("/rank", "rank.title", "rank"),
+    Entry("/write", "rank.write", "write"),
+    Entry("/arena", "arena.title", "arena"),
     Entry("/runs", "runs.title", "runs", ANSWERED),
+    Entry("/feedback", "wayback.title", "back", frozenset(("owner",))),
 ]
 
 

@@ -35,7 +35,7 @@ REFUSALS = {
 
 @router.get("/")
 async def home(caller: Reader) -> Response:
-    return RedirectResponse("/chat" if caller.role != "labeller" else "/account", 303)
+    return RedirectResponse("/chat" if caller.role != "labeller" else "/rank", 303)
 
 
 @router.post("/preferences", dependencies=[OwnPage])
