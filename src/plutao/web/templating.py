@@ -130,13 +130,24 @@ def static_files() -> Mapping[str, tuple[bytes, str]]:
 
 @cache
 def environment() -> Environment:
-    return Environment(
+    made = Environment(
         loader=PackageLoader("plutao.web"),
         autoescape=True,
         trim_blocks=True,
         lstrip_blocks=True,
         undefined=StrictUndefined,
     )
+    made.filters["browser_name"] = browser_name
+    return made
+
+
+def browser_name(told: str) -> str:
+    """What a browser says of itself, in two words: `Firefox, Linux`."""
+    browsers = ("Edg", "OPR", "Firefox", "Chrome", "Safari")
+    systems = ("Android", "iPhone", "iPad", "Windows", "Mac OS", "Linux")
+    names = {"Edg": "Edge", "OPR": "Opera"}
+    found = [next((one for one in known if one in told), "") for known in (browsers, systems)]
+    return ", ".join(names.get(one, one) for one in found if one) or told[:40] or "–"
 
 
 def way_back(path: str) -> str:

@@ -5,7 +5,7 @@ import { ask, attempt, drawer, number, t } from "./base.js";
 const STEPS = [0.5, 1, 2, 3, 4, 6, 8, 10, 12];
 /** Cividis in ten steps: the class names are in chat.css. */
 const step = (bits) => { const at = STEPS.findIndex((edge) => bits < edge); return at < 0 ? STEPS.length : at; };
-const share = (p) => `${number(100 * p, p >= 0.1 ? 1 : 2)} %`;
+const share = (p) => (p > 0 && p < 0.00005 ? `< ${number(0.01, 2)} %` : `${number(100 * p, p >= 0.1 ? 1 : 2)} %`);
 
 /** Probabilities at a temperature, from the log-probabilities that are known and what is known of the rest.
  *
@@ -48,7 +48,7 @@ const printed = (text) => text.replace(/ /g, "␣").replace(/\n/g, "⏎").replac
 /** The legend: ten steps with their numbers. */
 function legend() {
   const row = make("p", { className: "lens-legend" }, t("lens.legend"));
-  ["0", ...STEPS].forEach((edge, at) => row.append(make("span", { className: `token surprise-${at}`, textContent: at ? `≥ ${edge}` : `< ${STEPS[0]}` })));
+  ["0", ...STEPS].forEach((edge, at) => row.append(make("span", { className: `token surprise-${at}`, textContent: at ? `≥ ${number(edge, edge % 1 ? 1 : 0)}` : `< ${number(STEPS[0], 1)}` })));
   return row;
 }
 
