@@ -79,6 +79,7 @@ GET     /owner/usage                      303     403    403       403     yes
 GET     /owner/audit                      303     403    403       403     yes
 GET     /owner/storage                    303     403    403       403     yes
 GET     /inside                           303     yes    403       yes     yes
+POST    /inside                           401     yes    403       yes     yes
 
 GET     /rank                             303     yes    yes       yes     yes
 POST    /rank/draw                        401     yes    yes       yes     yes

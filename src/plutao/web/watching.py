@@ -1,5 +1,6 @@
 """What there is to see of a project's runs: read anew from their folders every time, since trainings write while we look."""
 
+import functools
 import time
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -31,7 +32,7 @@ class StageSeen:
 
     @property
     def history(self) -> History:
-        return read_history(self.folder / "metrics.jsonl")
+        return history_of(self.folder / "metrics.jsonl")
 
     @property
     def measures(self) -> list[tuple[str, float, float | None, float | None, str]]:
@@ -81,6 +82,20 @@ class RunSeen:
     def found(self) -> dict[str, Any]:
         """The report's numbers; none before the run is finished."""
         return whatever_is_in(self.folder / "report.json")
+
+
+def history_of(path: Path) -> History:
+    """A metrics.jsonl, parsed again only when it has changed."""
+    try:
+        found = path.stat()
+    except OSError:
+        return read_history(path)
+    return parsed(path, found.st_mtime_ns, found.st_size)
+
+
+@functools.lru_cache(maxsize=16)
+def parsed(path: Path, _changed: int, _size: int) -> History:
+    return read_history(path)
 
 
 def ends(measured: dict[str, Any], key: str) -> tuple[float, float | None, float | None]:

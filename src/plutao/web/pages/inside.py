@@ -90,6 +90,7 @@ async def look(
         card = await find_model(services, caller, model)
         if card.folder is None:
             raise UserError("Another engine holds this model: only models of this project can be looked into.")
+        await run_in_threadpool(loaded, card.folder, card.fingerprint)  # nobody pays for its being brought into memory
         count = len(await services.backend.tokenize(card.id, text)) + 1
         async with services.meter(caller, card.id, count, 0, "inside") as bill:
             seen = await run_in_threadpool(read, card, text, warmth, number, language_of(request))
