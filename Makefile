@@ -10,7 +10,7 @@ demo:
 	$(BIN)/plutao run demo
 
 test: lint
-	$(BIN)/coverage run -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --maxprocesses 4 --dist loadfile --cov --cov-report=
 	@$(BIN)/coverage report --skip-covered --skip-empty --sort=cover | tail -n 15
 
 lint:

@@ -158,7 +158,9 @@ def test_wrong_words_for_a_run(project: Path, arguments: tuple[str, ...], expect
 
 
 def test_unknown_recipe_verb_folder_and_model(project: Path, tmp_path: Path) -> None:
-    assert "There is no recipe 'nope'. The recipes are: assistente-en" in refused("new", tmp_path / "x", "--recipe", "nope")
+    assert "There is no recipe 'nope'. The recipes are: assistente-en" in refused(
+        "new", tmp_path / "x", "--recipe", "nope"
+    )
     assert "exists already" in refused("new", project)
     unknown = plutao("rnu", project)
     assert unknown.status == 2 and "rnu" in unknown.err and "Traceback" not in unknown.err
