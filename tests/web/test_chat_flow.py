@@ -20,6 +20,7 @@ def say(page: Any, text: str, answers: int = 1) -> None:
     page.fill("#message", text)
     page.keyboard.press("Enter")
     page.locator(WHOLE).nth(answers - 1).wait_for()
+    page.locator("chat-page:defined").wait_for()
 
 
 def talk(page: Any, text: str = "Qual é o maior planeta?", **settings: Any) -> None:
@@ -90,6 +91,26 @@ def test_versions_are_made_walked_and_compared(visit: Any, rows: Any) -> None:
     page.click(".rewrite .primary")
     page.locator(".prose", has_text="Mars is the red planet.").wait_for()
     assert page.locator("chat-question .versions").inner_text().strip() == "2/2"
+
+
+def test_several_models_answer_side_by_side_and_one_goes_on(visit: Any, site: Service, rows: Any) -> None:
+    page = visit()
+    page.goto("/chat")
+    made = page.evaluate(
+        """async () => {
+            const { ask } = await import("/static/base.js");
+            const { id } = await ask("/web/chat", { method: "POST", body: {} });
+            const models = ["current", "tiny/sft"];
+            await ask(`/web/chat/${id}/turns`, { method: "POST", body: { text: "Oi", models } });
+            return id;
+        }"""
+    )
+    page.goto(f"/chat/{made}")
+    page.locator(".beside-group chat-answer [data-thumb=up]").nth(1).wait_for()
+    assert page.locator(".beside-group .chosen").count() == 1
+    page.click(".beside-group [data-show]")
+    page.locator(".beside-group chat-answer:nth-child(2).chosen").wait_for()
+    assert rows(Conversation)[0].leaf == rows(ChatMessage)[0].id
 
 
 def test_an_answer_goes_on_when_the_page_is_gone_and_stop_stops_the_engine(
@@ -214,7 +235,7 @@ def test_a_megabyte_is_harmless_and_what_was_not_read_is_told(visit: Any) -> Non
     page.locator("#message").evaluate("(field) => { field.value = 'palavra '.repeat(131072); }")
     page.locator("#message").press("Enter")
     page.locator("chat-answer .notice").wait_for()
-    assert "context" in page.locator("chat-answer .notice").inner_text()
+    assert "context" in page.locator("chat-answer .notice").text_content()
 
 
 def test_a_thousand_messages_open_at_once(visit: Any, site: Service) -> None:

@@ -22,7 +22,7 @@ from plutao.serve.errors import ApiError
 from plutao.serve.identity import Caller
 from plutao.serve.stored import plain
 from plutao.serve.tables.chats import ChatMessage
-from plutao.web import markdown
+from plutao.web import markdown, words
 
 log = logging.getLogger("plutao.web")
 ENDPOINT = "web.chat"
@@ -142,9 +142,9 @@ class Answers:
         except asyncio.CancelledError:
             pass  # stopped by its reader, or the service ends: what is there is kept
         except ApiError as error:
-            kept |= {"state": "failed", "error": error.message}
+            kept |= {"state": "failed", "error": in_words(error)}
         except Exception as error:
-            kept |= {"state": "failed", "error": in_our_words(error).message}
+            kept |= {"state": "failed", "error": in_words(in_our_words(error))}
         finally:
             if answering is not None:
                 await asyncio.shield(answering.close())
@@ -210,6 +210,11 @@ class Answers:
             await run_in_threadpool(write)
         except Exception:
             log.exception("answer %s could not be kept", id)
+
+
+def in_words(error: ApiError) -> str:
+    """What is kept of a refusal: its code, where the pages have words for that, else what it says."""
+    return error.code if error.code and f"base.error_{error.code}" in words.catalogue() else error.message
 
 
 def take(live: Live, delta: Delta) -> None:

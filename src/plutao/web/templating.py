@@ -4,7 +4,7 @@
 
 In templates: `t("chat.send")` is a text, `asset("style.css")` the address of a file of ours, `me` the reader's account or
 None, `form_token` what every form must carry (`{{ form_token_field() }}`), `number(x, digits)` a number as the language
-writes it.
+writes it, `explain(code)` a refusal in words.
 """
 
 import hashlib
@@ -100,10 +100,17 @@ def common(request: Request) -> dict[str, Any]:
         "path": request.url.path,
         "here": request.url.path + (f"?{request.url.query}" if request.url.query else ""),
         "number": lambda value, digits=0: number(value, digits, language),
+        "explain": lambda refusal: explain(language, refusal),
         "script_words": (),
         "words_of": lambda *pages: words.of_page(language, *pages),
         "asset": asset,
     }
+
+
+def explain(language: str, refusal: str) -> str:
+    """A refusal that is known by its code in the reader's language; another one as it is."""
+    key = f"base.error_{refusal}"
+    return words.say(language, key) if key in words.catalogue() else refusal
 
 
 def number(value: float, digits: int, language: str) -> str:

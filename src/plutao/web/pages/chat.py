@@ -157,10 +157,13 @@ async def render(request: Request, caller: Caller, conversation: int, ids: Seque
 
     def work(db: Session) -> str:
         found = get_owned(db, Conversation, conversation, caller)
-        branch = chats.branch(db, found)
+        shown = branch = chats.branch(db, found)
         if not set(ids) <= set(branch.ids):
             branch = chats.branch(db, found, leaf=ids[-1])
-        return fragment(request, "chat/messages.html", items=items(request, caller, db, branch, ids))
+        made = items(request, caller, db, branch, ids)
+        for view in [view for item in made for view in item["views"]]:
+            view["chosen"] = view["message"].id in shown.ids
+        return fragment(request, "chat/messages.html", items=made)
 
     return await reading(request, work)
 

@@ -31,7 +31,7 @@ export async function ask(path, { method = "GET", body, signal } = {}) {
   if (!answer.ok) {
     let error = {};
     try { error = (await answer.json()).error; } catch { /* not from us */ }
-    throw new Refused(error.message ?? t("base.failed"), answer.status, error.code);
+    throw new Refused(WORDS[`base.error_${error.code}`] ?? error.message ?? t("base.failed"), answer.status, error.code);
   }
   if (answer.status === 204) return null;
   const type = answer.headers.get("content-type") ?? "";
