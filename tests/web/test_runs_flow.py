@@ -2,6 +2,7 @@
 
 import json
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -129,7 +130,11 @@ for step in range(1, 2000):
     page.locator("a:has-text('See curves-3')").click()
     page.click(".run-list a:has-text('base')")
     before = page.locator("plutao-figure tbody tr").count()
-    page.wait_for_function(f"document.querySelectorAll('plutao-figure tbody tr').length > {before}", timeout=30_000)
+    rows = page.locator("plutao-figure tbody tr")
+    deadline = time.monotonic() + 30
+    while rows.count() <= before:
+        assert time.monotonic() < deadline, "the curve does not grow"
+        page.wait_for_timeout(200)
 
     page.goto(training)
     page.click("button:has-text('Stop and save')")

@@ -27,6 +27,8 @@ RAIL: list[Entry] = [
     Entry("/write", "rank.write", "write"),
     Entry("/arena", "arena.title", "arena"),
     Entry("/runs", "runs.title", "runs", ANSWERED),
+    Entry("/inside", "inside.title", "inside", ANSWERED),
+    Entry("/owner", "owner.title", "people", frozenset(("owner",))),
     Entry("/feedback", "wayback.title", "back", frozenset(("owner",))),
 ]
 
