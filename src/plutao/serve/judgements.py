@@ -307,6 +307,11 @@ class Progress:
     ranked_by_all: int
     labellers: int
 
+    @property
+    def orders(self) -> int:
+        """As the person counts them: a number that stands still would tell that a sheet was a repeat."""
+        return self.ranked + self.repeated
+
 
 def progress(db: Session, account: int) -> Progress:
     own = dict(db.execute(count_by_kind(account)).tuples().all())

@@ -23,7 +23,7 @@ from plutao.web.people import Reader
 from plutao.web.templating import page, translator
 
 router = APIRouter(include_in_schema=False)
-ATTEMPTS = 3
+ATTEMPTS = 6
 """Prompts to which both models say the same before it is said that there is nothing to choose between."""
 
 

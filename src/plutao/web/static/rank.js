@@ -133,7 +133,7 @@ class RankList extends HTMLElement {
       item.classList.toggle("tied", item.tied);
       item.querySelector("select").value = String(rank);
       item.place.textContent = `${rank}.`;
-      item.tie.hidden = at === 0;
+      item.tie.style.visibility = at === 0 ? "hidden" : "";
       item.tie.setAttribute("aria-pressed", String(Boolean(item.tied)));
     });
     const keep = this.form.querySelector("#keep");
