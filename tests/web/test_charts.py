@@ -42,7 +42,8 @@ def test_numbers_are_written_as_the_language_does() -> None:
 
 
 def test_a_difference_is_sure_only_where_intervals_do_not_overlap() -> None:
-    assert verdict([[0.5, 0.4, 0.6, "%"], [0.9, 0.8, 0.95, "%"]]) == "sure"
+    assert verdict([[0.5, 0.4, 0.6, "%"], [0.9, 0.8, 0.95, "%"]]) == "better"
+    assert verdict([[0.5, 0.4, 0.6, "3"], [0.9, 0.8, 0.95, "3"]], lower_is_better=True) == "worse"
     assert verdict([[0.5, 0.4, 0.6, "%"], [0.55, 0.5, 0.7, "%"]]) == "unsure"
     assert verdict([[0.5, None, None, "2"], [0.9, None, None, "2"]]) == "unknown"
     assert verdict([[0.5, 0.4, 0.6, "%"], None]) == "unknown"

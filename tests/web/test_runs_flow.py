@@ -92,7 +92,7 @@ def test_runs_are_compared_with_intervals_and_the_keys_in_which_they_differ(visi
     page = visit()
     page.goto("/compare-runs?run=curves-1&run=curves-2")
     told = page.locator("#content").inner_text()
-    assert "2.000 (1.900–2.100)" in told and "3.000 (2.900–3.100)" in told and "sure" in told
+    assert "2.000 (1.900–2.100)" in told and "3.000 (2.900–3.100)" in told and "worse" in told
     assert page.locator("tr:has-text('seed')").inner_text().split()[-2:] == ["1", "2"]
     page.locator("svg.chart").wait_for()
 

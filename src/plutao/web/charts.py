@@ -101,7 +101,7 @@ def chart(id: str, title: str, note: str, series: list[Series], shows: str, say:
     return Chart(id, title, note, say("runs.tokens_seen"), unit or title, series, shows)
 
 
-def overlaid(histories: Sequence[tuple[str, History]], key: str, shows: str, say: Say) -> Chart | None:
+def overlaid(histories: Sequence[tuple[str, History]], stage: str, key: str, shows: str, say: Say) -> Chart | None:
     """One measure of several trainings over the tokens each has seen."""
     series = []
     for place, (name, history) in enumerate(histories):
@@ -111,7 +111,8 @@ def overlaid(histories: Sequence[tuple[str, History]], key: str, shows: str, say
             series.append(Series(name, column(points, "tokens"), values, VOICES[place % len(VOICES)]))
     if not series:
         return None
-    return chart(f"compared_{key}", name_of(key, say), say("runs.compared_note"), series, shows, say)
+    title = f"{name_of(key, say)} · {stage}"
+    return chart(f"compared_{stage}_{key}", title, say("runs.compared_note"), series, shows, say, name_of(key, say))
 
 
 def measures(points: Sequence[Point]) -> list[str]:

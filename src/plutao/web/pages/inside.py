@@ -43,6 +43,8 @@ class Seen:
     tokens: "Tokens"
     next: "NextTokens"
     views: "Sequence[View]"
+    shows: str
+    """Which run, stage and step."""
 
 
 @router.get("/inside")
@@ -97,7 +99,7 @@ async def look(
             bill.settle(count, 0)
     except (UserError, ApiError) as error:
         return await shown(request, given, str(error))
-    return await shown(request, given, seen=seen, card=card, chart=chart_of(request, card, seen.next))
+    return await shown(request, given, seen=seen, card=card, chart=chart_of(request, seen))
 
 
 def settings_of(text: str, temperature: str, seed: str) -> tuple[float, int]:
@@ -115,7 +117,7 @@ def settings_of(text: str, temperature: str, seed: str) -> tuple[float, int]:
 
 def read(card: ModelCard, text: str, temperature: float, seed: int, language: str) -> Seen:
     """Raises UserError where the text is longer than the model's context."""
-    from plutao.look import next_token, softmax, tokens
+    from plutao.look import next_token, page, softmax, tokens
 
     assert card.folder is not None
     with one_reader:
@@ -126,7 +128,7 @@ def read(card: ModelCard, text: str, temperature: float, seed: int, language: st
     views = [next_token.view(following, language), softmax.view(drawn, language)]
     if positions.positions:
         views.append(next_token.view_positions(positions, language))
-    return Seen(tokens.cut(tokenizer, text), following, views)
+    return Seen(tokens.cut(tokenizer, text), following, views, page.shown(card.folder, language))
 
 
 @functools.lru_cache(maxsize=1)
@@ -138,11 +140,11 @@ def loaded(folder: Path, _: str) -> "tuple[Decoder, Tokenizer]":
     return load_model(folder), Tokenizer.load(folder)
 
 
-def chart_of(request: Request, card: ModelCard, following: "NextTokens") -> Chart:
+def chart_of(request: Request, seen: Seen) -> Chart:
     """The most probable next tokens as bars."""
     t = translator(request)
-    found = following.candidates
+    found = seen.next.candidates
     shares = [100 * one.probability for one in found]
     series = Series(t("inside.percent"), [float(place) for place in range(len(found))], shares, "sun", "bars")
     names = [one.text for one in found]
-    return Chart("next", t("inside.next"), "", t("inside.token"), "", [series], card.id, names, True)
+    return Chart("next", t("inside.next"), "", t("inside.token"), "", [series], seen.shows, names, True)

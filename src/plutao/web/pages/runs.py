@@ -27,6 +27,8 @@ router = APIRouter(include_in_schema=False)
 REPORT_POLICY = "sandbox allow-scripts allow-downloads; frame-ancestors 'none'"
 """Beside the report's own, which lets in nothing but its own scripts by their hashes: no cookie, nothing of ours in reach."""
 MOST_COMPARED = 4
+OVERLAID = ("loss", "reward", "kl")
+LOWER_IS_BETTER = ("bits_per_byte", "validation_loss")
 MOST_OVERRIDES = 40
 
 
@@ -180,22 +182,25 @@ def compared(request: Request, chosen: list[RunSeen]) -> tuple[list[tuple[str, s
         told = [{key: rest for key, *rest in stage.measures} if stage else {} for stage in stages]
         for key in dict.fromkeys(key for one in told for key in one):
             values = [one.get(key) for one in told]
-            rows.append((name, key, values, verdict(values)))
+            rows.append((name, key, values, verdict(values, key in LOWER_IS_BETTER)))
         histories = [(run.name, stage.history) for run, stage in zip(chosen, stages, strict=True) if stage is not None]
         shows = f"{', '.join(run.name for run in chosen)} · {name}"
-        chart = charts.overlaid(histories, "loss", shows, translator(request)) if len(chosen) > 1 else None
-        drawn += [chart] if chart else []
+        for key in OVERLAID if len(chosen) > 1 else ():
+            chart = charts.overlaid(histories, name, key, shows, translator(request))
+            drawn += [chart] if chart else []
     return rows, drawn
 
 
-def verdict(values: list[Any]) -> str:
+def verdict(values: list[Any], lower_is_better: bool = False) -> str:
     """Whether the last differs from the first by more than chance; intervals that do not overlap are enough to say so."""
     first, last = values[0], values[-1]
     if len(values) < 2 or first is None or last is None or None in (first[1], last[1]):
         return "unknown"
     if first[0] == last[0]:
         return "same"
-    return "sure" if first[2] < last[1] or last[2] < first[1] else "unsure"
+    if first[1] <= last[2] and last[1] <= first[2]:
+        return "unsure"
+    return "better" if (last[0] < first[0]) == lower_is_better else "worse"
 
 
 # ---------------------------------------------------------------------------------------------------------------------
