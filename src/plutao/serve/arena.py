@@ -29,6 +29,8 @@ from plutao.text.chat import Messages
 SCORES = {"left": 1.0, "tie": 0.5, "bad": 0.5, "right": 0.0}
 SAMPLES = 400
 CONFIDENCE = 0.95
+FEW = 10
+"""With fewer votes than these nothing is told for sure."""
 MOST_NAMED = 100_000
 """Beyond so many votes no number is told: the two are as good as equal."""
 
@@ -49,7 +51,7 @@ class Difference:
 
     @property
     def sure(self) -> bool:
-        return self.low > 0
+        return self.low > 0 and self.votes >= FEW
 
     @property
     def wins(self) -> float:
@@ -196,5 +198,5 @@ def votes_missing(value: float, spread: float, votes: int, z: float) -> int | No
     """The spread shrinks as 1/√votes: n' = n (z · spread / value)² votes make the difference just sure."""
     if value <= 0 or votes == 0:
         return None
-    wanted = ceil(votes * (z * spread / value) ** 2)
+    wanted = max(FEW, ceil(votes * (z * spread / value) ** 2))
     return None if wanted > MOST_NAMED else max(0, wanted - votes)

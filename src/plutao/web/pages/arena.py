@@ -58,7 +58,7 @@ def arena_page(
         table = arena.standings(db, language)
     return page(
         request, "arena/arena.html", 400 if problem else 200,
-        models=models, table=table, chosen=language, problem=problem, prompt=prompt, scale=scale_of(table),
+        models=models, table=table, chosen=language, problem=problem, prompt=prompt, scale=scale_of(table), few=arena.FEW,
         script_words=("rank",),
     )  # fmt: skip
 

@@ -130,7 +130,7 @@ class RankList extends HTMLElement {
       if (at === 0) item.tied = false;
       if (!item.tied) rank += 1;
       item.rank = rank;
-      item.classList.toggle("tied", item.tied);
+      item.classList.toggle("tied", Boolean(item.tied));
       item.querySelector("select").value = String(rank);
       item.place.textContent = `${rank}.`;
       item.tie.style.visibility = at === 0 ? "hidden" : "";
