@@ -92,7 +92,10 @@ class ChatAnswer extends HTMLElement {
     }
     const reason = this.querySelector("[data-reason]");
     reason.hidden = good !== false;
-    if (good === false) reason.querySelector("input").focus();
+    if (good === false) {
+      reason.scrollIntoView({ block: "nearest" });
+      reason.querySelector("input").focus({ preventScroll: true });
+    }
     else tell(t("chat.noted"));
   }
 
@@ -182,7 +185,8 @@ function write(turn, text, hint, label, done) {
     await attempt(async () => { await done(area.value); close(); });
   });
   turn.querySelector(".actions").before(form);
-  area.focus();
+  form.scrollIntoView({ block: "nearest" });
+  area.focus({ preventScroll: true });
 }
 
 /** Arrows walk the versions of the turn that has the focus. */
