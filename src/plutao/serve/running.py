@@ -15,6 +15,9 @@ from plutao.serve.backend.contract import Backend
 from plutao.serve.database import Database
 from plutao.serve.settings import ServeSettings
 
+KEEP_ALIVE = 75
+"""Seconds that a quiet connection stays open: longer than clients keep theirs, so that they never write into a closed one."""
+
 
 class Serving:
     """`plutao serve` without the command line."""
@@ -48,6 +51,7 @@ class Serving:
             proxy_headers=True,
             forwarded_allow_ips=settings.trusted_proxies,
             timeout_graceful_shutdown=round(settings.grace),
+            timeout_keep_alive=KEEP_ALIVE,
         )
         self.server = Server(config, self._welcome)
 
