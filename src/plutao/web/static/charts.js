@@ -83,8 +83,10 @@ class PlutaoFigure extends HTMLElement {
       svg.append(make("line", { x1: left, x2: width - right, y1: y(value), y2: y(value), class: "grid" }));
       svg.append(make("text", { x: left - 8, y: y(value) + 4, "text-anchor": "end" }, short(value)));
     }
-    const marks = categories.length ? categories.map((_, index) => index).filter((index) => index % Math.ceil(categories.length / 7) === 0) : ticks(x0, x1, 5);
-    for (const value of marks) svg.append(make("text", { x: x(value), y: height - bottom + 18, "text-anchor": "middle" }, categories.length ? categories[value] : short(value)));
+    const named = (value) => (categories.length ? categories[value] : short(value));
+    const all = categories.length ? categories.map((_, index) => index).filter((index) => index % Math.ceil(categories.length / 7) === 0) : ticks(x0, x1, width < 420 ? 3 : 5);
+    const marks = categories.length ? all : all.filter((value, index) => index === 0 || named(value) !== named(all[index - 1]));
+    for (const value of marks) svg.append(make("text", { x: x(value), y: height - bottom + 18, "text-anchor": "middle" }, named(value)));
     svg.append(make("text", { x: left + (width - left - right) / 2, y: height - 4, "text-anchor": "middle", class: "axis" }, this.chart.x));
     series.forEach((one, index) => svg.append(this.shape(one, index, x, y, y0)));
     const cross = make("line", { y1: top, y2: height - bottom, class: "cross", visibility: "hidden" });
