@@ -42,6 +42,7 @@ def start(
     run: str | None = None,
     minutes: float | None = None,
     keep_current: bool = False,
+    fresh: bool = False,
 ) -> TrainingJob:
     """Starts `plutao run`, or goes on with what was begun and stopped: the same request does both.
 
@@ -50,6 +51,7 @@ def start(
         stage: the last one to train; None: all of the recipe's.
         run: the run to work in; None: the newest with this recipe and text, else a new one.
         minutes: wall time for all of it; None: the recipe's own lengths.
+        fresh: whether `run` is the name of a run that is to be made.
         keep_current: whether runs/current stays where it is, for somebody to promote the new run later.
 
     Raises:
@@ -58,7 +60,7 @@ def start(
     recipe = recipes.load(root / RECIPE_FILE, tuple(overrides))
     if stage is not None and stage not in recipe.stages:
         raise UserError(f"This recipe has no stage {stage!r}: it has {', '.join(recipe.stages)}.")
-    if run is not None and run not in projects.list_runs(root):
+    if run is not None and not fresh and run not in projects.list_runs(root):
         raise UserError(f"There is no run {run!r}.")
     with projects.only_one(projects.Project(root, recipe)):
         pass  # refuses where a `plutao run` holds the project, this service's or somebody else's

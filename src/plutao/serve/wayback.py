@@ -15,7 +15,6 @@ from plutao.assistant.feedback import Feedback, Given, Handling
 from plutao.errors import UserError
 from plutao.evaluate import progress
 from plutao.files import write_json
-from plutao.project import Project
 from plutao.serve import audit, jobs, judgements, weighing
 from plutao.serve.audit import By
 from plutao.serve.database import Database
@@ -122,27 +121,16 @@ def train(
         raise UserError("A training is at work already: wait for it, or stop it.")
     before = projects.current_run(root)
     files = feedback.write(found, root)
-    run = new_run(root, before, tuple(overrides))
+    # A run of its own: the one before stays as it is, to be compared with and to be gone back to
+    run = projects.next_name(projects.open_project(root, tuple(overrides)))
+    job = jobs.start(database, root, by, overrides, run=run, keep_current=True, fresh=True)
     counted = found.as_json() | {"files": files, "personal_data": handling}
-    write_json(root / "runs" / run / LEARNED_FROM, counted | {"before": before})
-    job = jobs.start(database, root, by, overrides, run=run, keep_current=True)
     assert by.account is not None
     with database.writing() as db:
         training = Training(created=now(), account=by.account, run=run, before=before, job=job.id, feedback=counted)
         db.add(training)
         audit.record(db, "feedback.trained", f"run {run}", actor=by.account, address=by.address, files=files)
     return training
-
-
-def new_run(root: Path, before: str, overrides: tuple[str, ...]) -> str:
-    """A run of its own, so that the one before stays as it is, to be compared with and to be gone back to."""
-    project: Project = projects.open_project(root, overrides)
-    made_with = {
-        "recipe": project.recipe.fingerprint,
-        "data": str(projects.run_card(root / "runs" / before).get("data", "")),
-    }
-    started = projects.start_run(project, projects.next_name(project), made_with)
-    return started.run_dir.name
 
 
 def steps(database: Database, root: Path) -> list[Step]:
@@ -155,17 +143,28 @@ def steps(database: Database, root: Path) -> list[Step]:
 def step(database: Database, root: Path, row: Training) -> Step:
     job = None if row.job is None else jobs.status(database, root, row.job)
     measured = progress.read(root, row.run)
-    there = (root / "runs" / row.run / "run.json").is_file()
-    if there and measured is None and job is not None and job.state == "done" and not weighing.problem(root, row.run):
+    folder = root / "runs" / row.run
+    if (folder / "run.json").is_file() and not (folder / LEARNED_FROM).is_file():
+        write_json(folder / LEARNED_FROM, row.feedback | {"before": row.before})
+    problem = weighing.problem(root, row.run)
+    if measured is None and job is not None and job.state == "done" and not problem:
         weighing.start(root, row.before, row.run)
+    if job is not None and job.state in ("failed", "lost"):
+        problem = last_line(jobs.log_of(root, job.id))
     return Step(
         row,
         job,
         dict(measured) if measured is not None else None,
         weighing.at_work(root, row.run),
-        weighing.problem(root, row.run),
+        problem,
         projects.current_run(root) == row.run,
     )
+
+
+def last_line(log: str) -> str:
+    """What a training said last: why it failed."""
+    lines = log.strip().splitlines()
+    return lines[-1].removeprefix("plutao: ") if lines else ""
 
 
 def find(db: Session, number: int) -> Training:
