@@ -14,13 +14,14 @@ from sqlalchemy import select
 
 from plutao.serve import accounts, keys, refusals, sessions
 from plutao.serve.api import keys as key_routes
-from plutao.serve.api import money, own, people, set_up, sign_in, usage
+from plutao.serve.api import money, own, people, sign_in, usage
 from plutao.serve.audit import By
 from plutao.serve.database import Database, open_database
 from plutao.serve.keys import FORM, KeyRights
 from plutao.serve.tables.accounts import Account, BrowserSession
 from plutao.serve.tables.base import now
 from plutao.serve.tables.keys import ApiKey
+from plutao.web.pages import people as pages
 
 PASSWORD = "four words nobody joins"
 
@@ -46,7 +47,7 @@ def app(database: Database, tmp_path: Path) -> FastAPI:
     settings = {"public_url": None, "root": tmp_path, "oidc_newcomers": None}
     app.state.settings = SimpleNamespace(oidc_issuer=None, oidc_client_id=None, oidc_client_secret=None, **settings)
     refusals.install(app)
-    for part in (set_up, sign_in, own, people, key_routes, money, usage):
+    for part in (pages, sign_in, own, people, key_routes, money, usage):
         app.include_router(part.router)
     return app
 
@@ -139,7 +140,7 @@ def test_the_owner_follows_the_set_up_link_in_a_browser_without_scripts(app: Fas
     with database.writing() as db:
         link = accounts.owner_link(db)
     client = browser(app)
-    page = client.get("/setup", params={"token": link})
+    page = client.get("/setup", params={"token": link}, headers={"accept-language": "pt-BR"})
     assert "Este serviço é seu" in page.text
     assert "<script" not in page.text
     assert "default-src 'none'" in page.headers["content-security-policy"]
@@ -148,7 +149,8 @@ def test_the_owner_follows_the_set_up_link_in_a_browser_without_scripts(app: Fas
     assert refused.status_code == 400
     assert "too short" in refused.text
     assert "<script" not in refused.text
-    assert client.post("/setup", data=form | {"password": PASSWORD}).status_code == 200
+    done = client.post("/setup", data=form | {"password": PASSWORD})
+    assert (done.status_code, done.headers["location"]) == (303, "/")
     assert client.get("/api/session").json()["role"] == "owner"
     assert client.get("/setup", params={"token": link}).status_code == 401
 

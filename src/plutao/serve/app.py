@@ -28,7 +28,6 @@ ENDPOINTS = (
     "models",
     "tokens",
     "moderations",
-    "set_up",
     "sign_in",
     "own",
     "people",
@@ -70,11 +69,10 @@ def create_app(settings: ServeSettings, backend: Backend | None = None, database
     app.state.settings, app.state.database, app.state.services = settings, database, services
     app.state.meter = services.meter
     refusals.install(app)
-    pages = find_spec("plutao.web") is not None and find_spec(PAGES) is not None
     for name in ENDPOINTS:
-        if (settings.docs or name != "docs") and not (pages and name == "set_up"):  # the pages have a better one
+        if settings.docs or name != "docs":
             app.include_router(importlib.import_module(f"plutao.serve.api.{name}").router)
-    if pages:
+    if find_spec("plutao.web") is not None and find_spec(PAGES) is not None:
         importlib.import_module(PAGES).install(app)
     if settings.cors_origins:
         app.add_middleware(
