@@ -196,7 +196,8 @@ def title_of(text: str) -> str:
     """A title from the first words."""
     words = " ".join(text.split())
     words = "".join(character for character in words if character.isprintable())
-    return plain(words if len(words) <= TITLE else words[:TITLE].rsplit(" ", 1)[0] + "…")[:200]
+    title: str = plain(words if len(words) <= TITLE else words[:TITLE].rsplit(" ", 1)[0] + "…")
+    return title[:200]
 
 
 def check_parent(db: Session, conversation: Conversation, parent: int | None) -> None:

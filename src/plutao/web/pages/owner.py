@@ -352,7 +352,14 @@ def used(
             "api_key_id": {one.id: f"{one.name} (sk-{one.prefix}…)" for one in db.scalars(select(ApiKey))},
         }
         currency = prices.currency(db).upper()
-    context: dict[str, Any] = {"days": days, "periods": PERIODS, "start": start, "tables": tables, "names": names, "micro": MICRO}
+    context: dict[str, Any] = {
+        "days": days,
+        "periods": PERIODS,
+        "start": start,
+        "tables": tables,
+        "names": names,
+        "micro": MICRO,
+    }
     drawn = usage_charts(request, by_day, start, days, currency)
     total = {key: sum(getattr(one, key) for one in by_day) for key in TOTALS}
     short = charts.short(language_of(request))
