@@ -69,7 +69,7 @@ def collect(project: Project, chat: Chat) -> Prompts:
             aside += of_world(asked.questions("validation", MEASURED, recipe.seed))
         else:
             # What other stages read too has been judged there; here it only asks.
-            found += of_files(place, recipe.seed, BadRows("refuse" if recipe.rl.prompts else "skip"))
+            found += of_files(place, recipe.seed, BadRows(recipe.data.bad_rows if recipe.rl.prompts else "skip"))
     return divided(found, aside, chat, recipe.rl.max_tokens, recipe.seed)
 
 
