@@ -43,8 +43,12 @@ def plan(training: "Training", budget: Budget) -> None:
     step_seconds, tokens = try_speed(training, TRIAL * budget.seconds)
     training.seconds += time.perf_counter() - started
     seconds = budget.for_training(tokens / step_seconds)
-    training.steps = agreed(training, (seconds - training.seconds) / step_seconds, at_least=1)
-    training.write({"event": f"{training.steps} steps of {step_seconds:.3f} s fit into {seconds:.0f} s"})
+    room = (seconds - training.seconds) / step_seconds
+    training.steps = agreed(training, room, at_least=1)
+    said = f"{training.steps} steps of {step_seconds:.3f} s fit into {seconds:.0f} s"
+    if room < 1:
+        said = f"The time was up before the first step (one takes {step_seconds:.3f} s): one is made; give it more time"
+    training.write({"event": said})
 
 
 def try_speed(training: "Training", seconds: float, steps: int = 6) -> tuple[float, int]:
