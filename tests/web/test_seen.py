@@ -37,6 +37,7 @@ def test_language_and_look_are_remembered(visit: Any) -> None:
     assert page.locator("html").get_attribute("lang") == "pt-BR"
     page.click("[name=theme][value=dark]")
     assert page.locator("html").get_attribute("data-theme") == "dark"
+    page.wait_for_load_state("load")  # the stylesheet too
     assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(15, 17, 23)"
 
 

@@ -180,6 +180,12 @@ class Json(JSONResponse):
 # Answers that come as a stream
 
 
+STREAMED: dict[int | str, dict[str, Any]] = {
+    200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}},
+}
+"""For /openapi.json: with `stream` the same answer comes as server-sent events."""
+
+
 class EventStream(StreamingResponse):
     """Server-sent events; what is written for it ends when the connection does."""
 

@@ -14,6 +14,7 @@ from plutao.serve.api.asking import (
     DONE,
     PING,
     REFUSALS,
+    STREAMED,
     EventStream,
     Gathered,
     Inference,
@@ -49,7 +50,7 @@ router = APIRouter(prefix="/v1/chat/completions", tags=["chat"], responses=REFUS
 ENDPOINT = "chat.completions"
 
 
-@router.post("", response_model=ChatCompletion, summary="Answer a conversation")
+@router.post("", response_model=ChatCompletion, summary="Answer a conversation", responses=STREAMED)
 async def create(ask: ChatRequest, request: Request, caller: Inference, services: Serving) -> Response:
     """As OpenAI's; with `stream` the answer comes as server-sent events."""
     refuse_unsupported(ask)

@@ -14,6 +14,7 @@ from plutao.serve.api.asking import (
     DONE,
     PING,
     REFUSALS,
+    STREAMED,
     EventStream,
     Gathered,
     Inference,
@@ -46,7 +47,7 @@ MAX_TOKENS = 16
 """OpenAI's own number where none is given."""
 
 
-@router.post("", response_model=TextCompletion, summary="Continue texts")
+@router.post("", response_model=TextCompletion, summary="Continue texts", responses=STREAMED)
 async def create(ask: CompletionRequest, request: Request, caller: Inference, services: Serving) -> Response:
     """As OpenAI's. A text stands at the beginning of a document; token ids are taken as they are."""
     card = await find_model(services, caller, ask.model)

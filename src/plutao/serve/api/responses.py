@@ -13,6 +13,7 @@ from plutao.serve.answering import Answering, Services, find_model, in_our_words
 from plutao.serve.api.asking import (
     PING,
     REFUSALS,
+    STREAMED,
     EventStream,
     Gathered,
     Inference,
@@ -60,7 +61,7 @@ LOGPROBS = "message.output_text.logprobs"
 """What `include` names to have the log-probabilities."""
 
 
-@router.post("", response_model=ResponseObject, summary="Answer, in items")
+@router.post("", response_model=ResponseObject, summary="Answer, in items", responses=STREAMED)
 async def create(ask: ResponseRequest, request: Request, caller: Inference, services: Serving) -> Response:
     """As OpenAI's; with `stream` the answer comes as named server-sent events. Nothing is stored without `store: true`, or
     a key that consents.
