@@ -86,11 +86,10 @@ def run(
             project = prepare(project, name, note, console, stage)
             if stage == "tokenizer":
                 return project
-            if minutes is None or "base" not in time_left.weights:
+            base_minutes = time_left.of("base")
+            if base_minutes is None:
                 project = dial.settled(project)
             else:
-                base_minutes = time_left.of("base")
-                assert base_minutes is not None
                 project = dial.settle(project, base_minutes, note, overrides, keep_size, world.size)
             for trained in stages_up_to(project.recipe, stage):
                 if not is_there(project, trained, note):
@@ -172,8 +171,10 @@ class Allowance:
         )
 
     def of(self, stage: str) -> float | None:
-        """Minutes for a stage that starts now, its measuring included; None where the recipe's own length counts."""
-        if self.minutes is None:
+        """Minutes for a stage that starts now, its measuring included; None where the recipe's own length counts, or there
+        is no such stage.
+        """
+        if self.minutes is None or stage not in self.weights:
             return None
         left = self.minutes - (time.perf_counter() - self.started) / 60
         names = list(self.weights)

@@ -7,9 +7,7 @@ is refused with its line, what was probably meant, and what is allowed; the reci
 from plutao.recipe.describe import allowed_values, first_line, model_inside
 from plutao.recipe.reading import keys_of, load, parse, shipped
 from plutao.recipe.settings import (
-    ANCESTORS,
     STAGES,
-    WITHOUT_TEXT,
     BaseSettings,
     DpoSettings,
     ModelSettings,
@@ -25,9 +23,7 @@ from plutao.recipe.training import OptimizerSettings, ScheduleSettings, TrainSet
 from plutao.recipe.writing import render, save
 
 __all__ = [
-    "ANCESTORS",
     "STAGES",
-    "WITHOUT_TEXT",
     "BaseSettings",
     "DpoSettings",
     "ModelSettings",
