@@ -6,6 +6,9 @@ from plutao.worlds.contract import Question
 from plutao.worlds.solar.chat.facts import of_relation, topics
 from plutao.worlds.solar.chat.talker import OTHER, Talker
 
+NEEDLESS = 0.4
+"""Share of the questions with needless ignorance among the answers: in more, not to know looks like a fault by itself."""
+
 
 def distractors(question: Question, seed: int) -> list[str]:
     """A wrong fact, needless ignorance or a made-up answer, another language, rudeness, length, an answer to something else,
@@ -26,14 +29,6 @@ def distractors(question: Question, seed: int) -> list[str]:
     return [text for text in dict.fromkeys(found) if text and text != question.ideal]
 
 
-NEEDLESS = 0.4
-"""Share of the questions with needless ignorance among the answers: in more, not to know looks like a fault by itself."""
-
-
-def needless(talker: Talker) -> str:
-    return talker.say("unknown", "answer", {}) if talker.chance(NEEDLESS) else ""
-
-
 def wrong_facts(question: Question, talker: Talker) -> list[str]:
     """The ideal sentence with another choice, or another number, in its place."""
     if question.choices:
@@ -49,6 +44,11 @@ def elsewhere(question: Question, talker: Talker) -> str:
     """A true sentence about something else."""
     relation, fact = talker.pick(topics())
     return talker.say("answer", relation, fact.slots[question.language])
+
+
+def needless(talker: Talker) -> str:
+    """“I don't know” where an answer is known, or nothing."""
+    return talker.say("unknown", "answer", {}) if talker.chance(NEEDLESS) else ""
 
 
 def made_up(talker: Talker) -> str:
