@@ -3,14 +3,13 @@
 import numpy as np
 import pytest
 
+from plutao.evaluate.correlation import pearson, spearman
 from plutao.evaluate.understanding import (
     alike,
     answered,
     classified,
     exact,
     overlap,
-    pearson,
-    spearman,
     words_in_common,
 )
 

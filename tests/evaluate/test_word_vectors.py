@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from plutao.errors import UserError
-from plutao.evaluate.word_vectors import Pair, Question, analogies, read_pairs, read_questions, similarity, spearman
+from plutao.evaluate.correlation import spearman
+from plutao.evaluate.word_vectors import Pair, Question, analogies, read_pairs, read_questions, similarity
 from plutao.models.word_vectors import WordVectors
 
 

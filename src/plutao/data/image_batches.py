@@ -3,21 +3,20 @@ the same pixels. What a step draws depends on the seed and on how many were draw
 """
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from plutao.data.batch import Readings, RowBatch
 from plutao.data.images import Images, floats
-from plutao.errors import UserError
 
 
 @dataclass(frozen=True)
-class ImageBatch:
+class ImageBatch(RowBatch):
     """Images and the numbers of their classes."""
 
     images: Float[Tensor, "B C S S"]
@@ -28,25 +27,9 @@ class ImageBatch:
         """What the loop counts: images."""
         return self.labels
 
-    @property
-    def weight(self) -> int:
-        return len(self.labels)
-
-    @property
-    def rows(self) -> int:
-        return len(self.labels)
-
     def inputs(self) -> tuple[Tensor]:
         """What a model is called with."""
         return (self.images,)
-
-    def split(self, rows: int) -> list["ImageBatch"]:
-        """Pieces of at most `rows` images."""
-        pieces = zip(torch.split(self.images, rows), torch.split(self.labels, rows), strict=True)
-        return [ImageBatch(images, labels) for images, labels in pieces]
-
-    def to(self, device: torch.device) -> "ImageBatch":
-        return ImageBatch(self.images.to(device, non_blocking=True), self.labels.to(device, non_blocking=True))
 
 
 @dataclass(frozen=True)
@@ -65,7 +48,7 @@ class Augmentation:
         return not (self.shift or self.rotation or self.mirror)
 
 
-class ImageBatches(Iterator[ImageBatch]):
+class ImageBatches(Readings, Iterator[ImageBatch]):
     """Endless batches, of which each of `world` processes gets its share."""
 
     def __init__(
@@ -80,43 +63,19 @@ class ImageBatches(Iterator[ImageBatch]):
         world: int = 1,
     ) -> None:
         """Raises UserError where the batch can't be shared evenly."""
-        if batch % world:
-            raise UserError(f"A batch of {batch} images can't be shared by {world} processes: make it a multiple.")
-        self.images, self.batch, self.seed = images, batch, seed
-        self.mean, self.deviation, self.augmentation = mean, deviation, augmentation
-        self.rank, self.world, self.step = rank, world, 0
-        self._epoch, self._order = -1, torch.empty(0)
+        super().__init__(len(images), batch, seed, rank, world)
+        self.images, self.mean, self.deviation, self.augmentation = images, mean, deviation, augmentation
 
     def __next__(self) -> ImageBatch:
-        share = self.batch // self.world
-        first = self.step * self.batch + self.rank * share
-        places = torch.stack([self.place(number) for number in range(first, first + share)])
-        drawn = self.images.take(places)
+        step, places = self.step, self.draw()
+        drawn = self.images.take(torch.tensor(places))
         seen = floats(drawn.pixels, self.mean, self.deviation)
-        # Every image of the step has its own draws, whichever process makes it.
-        draws = torch.rand(self.batch, 4, generator=torch.Generator().manual_seed(self.seed + (self.step << 20)))
         if not self.augmentation.none:
-            seen = changed(seen, self.augmentation, draws[self.rank * share : (self.rank + 1) * share])
-        self.step += 1
+            # Every image of the step has its own draws, whichever process makes it.
+            draws = torch.rand(self.batch, 4, generator=torch.Generator().manual_seed(self.seed + (step << 20)))
+            first = self.rank * len(places)
+            seen = changed(seen, self.augmentation, draws[first : first + len(places)])
         return ImageBatch(seen, drawn.labels)
-
-    def place(self, number: int) -> Tensor:
-        """Which image is drawn after `number` others."""
-        epoch, within = divmod(number, len(self.images))
-        if epoch != self._epoch:
-            generator = torch.Generator().manual_seed((self.seed << 16) + epoch)
-            self._order, self._epoch = torch.randperm(len(self.images), generator=generator), epoch
-        return self._order[within]
-
-    def epochs(self) -> float:
-        """How often each image has been seen."""
-        return self.step * self.batch / len(self.images)
-
-    def state_dict(self) -> dict[str, Any]:
-        return {"step": self.step}
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        self.step = int(state["step"])
 
 
 def changed(

@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from plutao.data.batch import Readings, RowBatch
 from plutao.data.sources.examples import read_rows
 from plutao.data.sources.rows import BadRows
 from plutao.errors import UserError
@@ -172,7 +173,7 @@ def windows(example: Example, number: int, tokenizer: Tokenizer, signs: Signs, l
 
 
 @dataclass(frozen=True)
-class TextBatch:
+class TextBatch(RowBatch):
     """Rows of texts, filled up to the same length, with what is right: classes (B,), numbers (B,), or spans (B, 2)."""
 
     tokens: Int[Tensor, "B T"]
@@ -180,25 +181,9 @@ class TextBatch:
     segments: Int[Tensor, "B T"]
     labels: Int[Tensor, "B"] | Float[Tensor, "B"] | Int[Tensor, "B 2"]
 
-    @property
-    def weight(self) -> int:
-        return len(self.tokens)
-
-    @property
-    def rows(self) -> int:
-        return len(self.tokens)
-
     def inputs(self) -> tuple[Tensor, Tensor, Tensor]:
         """What a model is called with."""
         return self.tokens, self.present, self.segments
-
-    def split(self, rows: int) -> list["TextBatch"]:
-        """Pieces of at most `rows` rows."""
-        parts = (torch.split(part, rows) for part in vars(self).values())
-        return [TextBatch(*piece) for piece in zip(*parts, strict=True)]
-
-    def to(self, device: torch.device) -> "TextBatch":
-        return TextBatch(*(part.to(device, non_blocking=True) for part in vars(self).values()))
 
 
 def batch_of(rows: Sequence[Row], labels: Tensor, pad: int) -> TextBatch:
@@ -214,36 +199,16 @@ def batch_of(rows: Sequence[Row], labels: Tensor, pad: int) -> TextBatch:
     return TextBatch(tokens, present, segments, labels)
 
 
-class LabelledBatches(Iterator[TextBatch]):
+class LabelledBatches(Readings, Iterator[TextBatch]):
     """Endless batches of labelled rows, every epoch all of them once in a new order, drawn by the seed."""
 
     def __init__(
         self, rows: Sequence[Row], labels: Tensor, pad: int, batch: int, seed: int, rank: int = 0, world: int = 1
     ) -> None:
         """Raises UserError where the batch can't be shared evenly."""
-        if batch % world:
-            raise UserError(f"A batch of {batch} rows can't be shared by {world} processes: make it a multiple.")
+        super().__init__(len(rows), batch, seed, rank, world)
         self.rows, self.labels, self.pad = rows, labels, pad
-        self.batch, self.seed, self.rank, self.world, self.step = batch, seed, rank, world, 0
-        self._epoch, self._order = -1, [0]
 
     def __next__(self) -> TextBatch:
-        share = self.batch // self.world
-        first = self.step * self.batch + self.rank * share
-        places = [self.place(number) for number in range(first, first + share)]
-        self.step += 1
+        places = self.draw()
         return batch_of([self.rows[place] for place in places], self.labels[places], self.pad)
-
-    def place(self, number: int) -> int:
-        """Which row is drawn after `number` others."""
-        epoch, within = divmod(number, len(self.rows))
-        if epoch != self._epoch:
-            generator = torch.Generator().manual_seed((self.seed << 16) + epoch)
-            self._order, self._epoch = torch.randperm(len(self.rows), generator=generator).tolist(), epoch
-        return self._order[within]
-
-    def state_dict(self) -> dict[str, Any]:
-        return {"step": self.step}
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        self.step = int(state["step"])

@@ -8,9 +8,8 @@ Which holes a row has depends on the seed and the step alone: a loader that was 
 several processes draw what one would.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -18,7 +17,7 @@ import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
 
-from plutao.data.pack import NOT_LEARNED, PretrainBatches
+from plutao.data.pack import NOT_LEARNED, Batch, PretrainBatches
 from plutao.data.shards import TokenShards
 from plutao.text.bert import Signs, signs_of
 from plutao.text.tokenizer import Tokenizer
@@ -28,34 +27,15 @@ Ids = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
-class MaskedBatch:
+class MaskedBatch(Batch):
     """`targets` has the token that stood there where one is to be told, `NOT_LEARNED` elsewhere; `present` is False where a
     row is filled up; `follows` is 0 where the second text follows the first, 1 where it does not, `NOT_LEARNED` where there is
     one text only.
     """
 
-    tokens: Int[Tensor, "B T"]
-    targets: Int[Tensor, "B T"]
     segments: Int[Tensor, "B T"]
     present: Bool[Tensor, "B T"]
     follows: Int[Tensor, "B"]
-
-    @property
-    def weight(self) -> int:
-        """How many tokens are to be told."""
-        return int((self.targets != NOT_LEARNED).sum())
-
-    @property
-    def rows(self) -> int:
-        return len(self.tokens)
-
-    def split(self, rows: int) -> list["MaskedBatch"]:
-        """Pieces of at most `rows` rows."""
-        parts = (torch.split(part, rows) for part in vars(self).values())
-        return [MaskedBatch(*piece) for piece in zip(*parts, strict=True)]
-
-    def to(self, device: torch.device) -> "MaskedBatch":
-        return MaskedBatch(*(part.to(device, non_blocking=True) for part in vars(self).values()))
 
 
 @dataclass(frozen=True)
@@ -132,7 +112,7 @@ def choose(
     return places[np.isin(words, taken)]
 
 
-class MaskedBatches(Iterator[MaskedBatch]):
+class MaskedBatches(PretrainBatches):
     """Endless batches of rows with holes, from the same windows of text that a decoder would read."""
 
     def __init__(
@@ -155,17 +135,16 @@ class MaskedBatches(Iterator[MaskedBatch]):
         Raises:
             UserError: as `PretrainBatches`; or the tokenizer lacks a sign.
         """
-        self.vocabulary = vocabulary_of(tokenizer)
-        self.seed, self.share, self.whole_words, self.next_sentence = seed, share, whole_words, next_sentence
         signs = 3 if next_sentence else 2
         # A window has one token more than its row: the target of the last one, which is text like the others here.
-        self.windows = PretrainBatches(shards, weights, batch, context - signs - 1, seed, "stream", rank, world)
-        self.context = context
+        super().__init__(shards, weights, batch, context - signs - 1, seed, "stream", rank, world)
+        self.vocabulary, self.longest = vocabulary_of(tokenizer), context
+        self.seed, self.share, self.whole_words, self.next_sentence = seed, share, whole_words, next_sentence
 
     def __next__(self) -> MaskedBatch:
-        step, windows = self.windows.step, next(self.windows)
+        step, windows = self.step, super().__next__()
         rows = torch.cat([windows.tokens, windows.targets[:, -1:]], dim=1).numpy()
-        first = self.windows.rank * self.windows.batch // self.windows.world
+        first = self.rank * self.batch // self.world
         drawn = [np.random.default_rng([self.seed, step, first + row]) for row in range(len(rows))]
         if self.next_sentence:
             framed = self.pairs(rows, drawn)
@@ -177,7 +156,7 @@ class MaskedBatches(Iterator[MaskedBatch]):
                 (*mask_row(tokens, self.vocabulary, self.share, self.whole_words, random), segments)
                 for (tokens, segments, _), random in zip(framed, drawn, strict=True)
             ],
-            self.context,
+            self.longest,
             self.vocabulary.signs.pad,
             follows,
         )
@@ -198,19 +177,6 @@ class MaskedBatches(Iterator[MaskedBatch]):
                 second = parts[place - 1][1][: len(rows[0]) - len(own)]
             found.append((*frame(own, second, self.vocabulary.signs)[:2], int(elsewhere)))
         return found
-
-    def epochs(self) -> dict[str, float]:
-        """How often each source has been read so far."""
-        return self.windows.epochs()
-
-    def mixture(self) -> list[Any]:
-        return self.windows.mixture()
-
-    def state_dict(self) -> dict[str, Any]:
-        return self.windows.state_dict()
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        self.windows.load_state_dict(state)
 
 
 def longest_stretch(row: Ids, special: npt.NDArray[np.bool_]) -> Ids:

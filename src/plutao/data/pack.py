@@ -24,6 +24,7 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
+from plutao.data.batch import RowBatch
 from plutao.data.shards import TokenShards
 from plutao.errors import UserError
 
@@ -34,7 +35,7 @@ Indices = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
-class Batch:
+class Batch(RowBatch):
     """`targets[b, t]` is the token that follows `tokens[b, t]`; `NOT_LEARNED` where nothing is to be learned."""
 
     tokens: Int[Tensor, "B T"]
@@ -45,45 +46,14 @@ class Batch:
         """How many targets are learned: what this batch counts for when gradients of several are added up."""
         return int((self.targets != NOT_LEARNED).sum())
 
-    @property
-    def rows(self) -> int:
-        return len(self.tokens)
-
-    def split(self, rows: int) -> list["Batch"]:
-        """Pieces of at most `rows` rows."""
-        pieces = zip(torch.split(self.tokens, rows), torch.split(self.targets, rows), strict=True)
-        return [Batch(tokens, targets) for tokens, targets in pieces]
-
-    def to(self, device: torch.device) -> "Batch":
-        return Batch(self.tokens.to(device, non_blocking=True), self.targets.to(device, non_blocking=True))
-
 
 @dataclass(frozen=True)
-class PackedBatch:
+class PackedBatch(Batch):
     """Rows that hold several texts, one after the other: `segments[b, t]` numbers the text (from 1; 0 is padding) that
     a token belongs to; tokens see only their own text. `targets` as in `Batch`: none reaches over a text's end.
     """
 
-    tokens: Int[Tensor, "B T"]
-    targets: Int[Tensor, "B T"]
     segments: Int[Tensor, "B T"]
-
-    @property
-    def weight(self) -> int:
-        """How many targets are learned."""
-        return int((self.targets != NOT_LEARNED).sum())
-
-    @property
-    def rows(self) -> int:
-        return len(self.tokens)
-
-    def split(self, rows: int) -> list["PackedBatch"]:
-        """Pieces of at most `rows` rows."""
-        parts = (torch.split(part, rows) for part in (self.tokens, self.targets, self.segments))
-        return [PackedBatch(*piece) for piece in zip(*parts, strict=True)]
-
-    def to(self, device: torch.device) -> "PackedBatch":
-        return PackedBatch(*(part.to(device, non_blocking=True) for part in vars(self).values()))
 
 
 @dataclass(frozen=True)

@@ -9,38 +9,19 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from plutao.data.pack import NOT_LEARNED
+from plutao.data.pack import NOT_LEARNED, Batch
 
 Ids = Sequence[int]
 POOL = 100  # batches' worth of pairs that are sorted by length together
 
 
 @dataclass(frozen=True)
-class PairBatch:
+class PairBatch(Batch):
     """Rows of source sentences and their translations: `source` ends with <eos>; the decoder reads `tokens`, which begin
     with <sos>, and learns `targets`, the same one place later; `NOT_LEARNED` where there is padding.
     """
 
     source: Int[Tensor, "B S"]
-    tokens: Int[Tensor, "B T"]
-    targets: Int[Tensor, "B T"]
-
-    @property
-    def weight(self) -> int:
-        """How many targets are learned."""
-        return int((self.targets != NOT_LEARNED).sum())
-
-    @property
-    def rows(self) -> int:
-        return len(self.tokens)
-
-    def split(self, rows: int) -> list["PairBatch"]:
-        """Pieces of at most `rows` rows."""
-        parts = (torch.split(part, rows) for part in (self.source, self.tokens, self.targets))
-        return [PairBatch(*piece) for piece in zip(*parts, strict=True)]
-
-    def to(self, device: torch.device) -> "PairBatch":
-        return PairBatch(*(part.to(device, non_blocking=True) for part in (self.source, self.tokens, self.targets)))
 
 
 @dataclass(frozen=True)
@@ -62,7 +43,7 @@ def rows_of(pairs: Sequence[tuple[Ids, Ids]], marks: Marks) -> PairBatch:
         source[row, : len(read) + 1] = [*read, marks.end]
         tokens[row, : len(written) + 1] = [marks.start, *written]
         targets[row, : len(written) + 1] = [*written, marks.end]
-    return PairBatch(*(torch.from_numpy(table) for table in (source, tokens, targets)))
+    return PairBatch(*(torch.from_numpy(table) for table in (tokens, targets, source)))
 
 
 def by_length(pairs: Sequence[tuple[Ids, Ids]], order: Sequence[int], most: int, least: int = 1) -> list[list[int]]:

@@ -10,38 +10,24 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from jaxtyping import Int
-from torch import Tensor
 
-from plutao.data.pack import NOT_LEARNED, Batch, MixtureRow, PretrainBatches
+from plutao.data.pack import Batch, MixtureRow, PretrainBatches
 from plutao.data.shards import TokenShards
 
 
 @dataclass(frozen=True)
-class Stretch:
-    """A window of each row: `targets[b, t]` is the token that follows `tokens[b, t]`."""
+class Stretch(Batch):
+    """A window of each row."""
 
-    tokens: Int[Tensor, "B T"]
-    targets: Int[Tensor, "B T"]
     begins: bool
     """Whether the rows begin here; else they go on where the last step's ended."""
     first: int = 0
     """The place of these rows among those of the step: 0 but for pieces."""
 
-    @property
-    def weight(self) -> int:
-        """How many targets are learned."""
-        return int((self.targets != NOT_LEARNED).sum())
-
-    @property
-    def rows(self) -> int:
-        return len(self.tokens)
-
     def split(self, rows: int) -> list["Stretch"]:
         """Pieces of at most `rows` rows."""
-        starts = range(0, self.rows, rows)
-        parts = [(self.tokens[s : s + rows], self.targets[s : s + rows], self.first + s) for s in starts]
-        return [Stretch(tokens, targets, self.begins, first) for tokens, targets, first in parts]
+        pieces = zip(torch.split(self.tokens, rows), torch.split(self.targets, rows), strict=True)
+        return [Stretch(*piece, self.begins, self.first + place * rows) for place, piece in enumerate(pieces)]
 
     def to(self, device: torch.device) -> "Stretch":
         tokens, targets = (part.to(device, non_blocking=True) for part in (self.tokens, self.targets))

@@ -1,6 +1,6 @@
 """How sure a measurement is: intervals for shares, for ratios, and for the difference of two models on one text."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import sqrt
 from statistics import NormalDist
@@ -51,6 +51,21 @@ def wilson(successes: int, n: int, confidence: float = 0.95) -> Share:
     low = 0.0 if successes == 0 else centre - half
     high = 1.0 if successes == n else centre + half
     return Share(share, low, high, n)
+
+
+def bootstrap(measure: Callable[[npt.NDArray[np.int64]], float], n: int) -> tuple[float, float] | None:
+    """The percentile interval of any measure of n units when they are drawn again with replacement (Efron 1979).
+
+    Args:
+        measure: of the units at these places.
+
+    None for a single unit: what would vary is unknown.
+    """
+    if n < 2:
+        return None
+    random = np.random.default_rng(0)
+    low, high = np.quantile([measure(random.integers(0, n, n)) for _ in range(1000)], [0.025, 0.975])
+    return float(low), float(high)
 
 
 def bootstrap_ratio(

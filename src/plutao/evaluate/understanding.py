@@ -4,18 +4,16 @@ import math
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Callable, Sequence
-from statistics import NormalDist
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from plutao.evaluate.intervals import bootstrap_ratio, wilson
+from plutao.evaluate.correlation import fisher, pearson, spearman
+from plutao.evaluate.intervals import bootstrap, bootstrap_ratio, wilson
 
-Values = npt.NDArray[np.float64]
 ARTICLES = {"o", "a", "os", "as", "um", "uma", "uns", "umas", "an", "the"}
-DRAWS = 1000
 
 
 def measured(value: float, interval: tuple[float, float] | None, n: int) -> dict[str, Any]:
@@ -26,10 +24,11 @@ def measured(value: float, interval: tuple[float, float] | None, n: int) -> dict
 def classified(said: Sequence[int], right: Sequence[int], classes: Sequence[str]) -> dict[str, Any]:
     """Accuracy (Wilson's interval) and macro-F1 (bootstrap), beside what always saying the commonest class would give."""
     given, gold = np.asarray(said), np.asarray(right)
+    interval = bootstrap(lambda rows: macro_f1(given[rows], gold[rows]), len(gold))
     commonest = int((gold == np.bincount(gold).argmax()).sum())
     return {
         "accuracy": wilson(int((given == gold).sum()), len(gold)).as_json(),
-        "f1": measured(macro_f1(given, gold), bootstrap(macro_f1, given, gold), len(gold)),
+        "f1": measured(macro_f1(given, gold), interval, len(gold)),
         "baseline": {"accuracy": wilson(commonest, len(gold)).as_json(), "says": "the commonest class"},
         "classes": list(classes),
     }
@@ -50,57 +49,16 @@ def alike(said: Sequence[float], right: Sequence[float], words: Sequence[float])
     """
     given, gold, shared = (np.asarray(some, np.float64) for some in (said, right, words))
     value = pearson(given, gold)
+    of_ranks = bootstrap(lambda rows: spearman(given[rows], gold[rows]), len(gold))
     return {
         "pearson": measured(value, fisher(value, len(gold)), len(gold)),
-        "spearman": measured(spearman(given, gold), bootstrap(spearman, given, gold), len(gold)),
+        "spearman": measured(spearman(given, gold), of_ranks, len(gold)),
         "squared_error": float(np.mean((given - gold) ** 2)),
         "baseline": {
             "pearson": measured(pearson(shared, gold), fisher(pearson(shared, gold), len(gold)), len(gold)),
             "says": "the share of words in common",
         },
     }
-
-
-def pearson(first: Values, second: Values) -> float:
-    """The linear correlation; 0 where one of them does not vary."""
-    if first.std() < 1e-12 or second.std() < 1e-12:
-        return 0.0
-    return float(np.corrcoef(first, second)[0, 1])
-
-
-def spearman(first: Values, second: Values) -> float:
-    """The correlation of the ranks, ties at their mean rank."""
-    return pearson(ranks(first), ranks(second))
-
-
-def ranks(values: Values) -> Values:
-    _, places, counts = np.unique(values, return_inverse=True, return_counts=True)
-    ends = np.cumsum(counts)
-    return np.asarray((ends - (counts - 1) / 2)[places], np.float64)
-
-
-def fisher(correlation: float, n: int, confidence: float = 0.95) -> tuple[float, float] | None:
-    """The interval of a correlation, by its hyperbolic arc tangent (Fisher 1915)."""
-    if n < 4:
-        return None
-    half = NormalDist().inv_cdf(0.5 + confidence / 2) / math.sqrt(n - 3)
-    middle = math.atanh(min(max(correlation, -0.999999), 0.999999))
-    return math.tanh(middle - half), math.tanh(middle + half)
-
-
-def bootstrap(
-    measure: Callable[[npt.NDArray[Any], npt.NDArray[Any]], float], said: npt.NDArray[Any], right: npt.NDArray[Any]
-) -> tuple[float, float] | None:
-    """The percentile interval of any measure when the examples are drawn again with replacement (Efron 1979)."""
-    if len(right) < 2:
-        return None
-    random = np.random.default_rng(0)
-    drawn = []
-    for _ in range(DRAWS):
-        places = random.integers(0, len(right), len(right))
-        drawn.append(measure(said[places], right[places]))
-    low, high = np.quantile(drawn, [0.025, 0.975])
-    return float(low), float(high)
 
 
 def words_in_common(first: str, second: str) -> float:

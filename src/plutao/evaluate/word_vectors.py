@@ -1,15 +1,15 @@
 """How good word vectors are: whether they find alike what people find alike, and solve analogies (the book, section 2.6)."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from plutao.errors import UserError
-from plutao.evaluate.intervals import Share, wilson
+from plutao.evaluate.correlation import spearman
+from plutao.evaluate.intervals import Share, bootstrap, wilson
 from plutao.models.word_vectors import WordVectors, combined
 
 TOGETHER = 256  # analogies solved in one product
@@ -151,30 +151,9 @@ def similarity(vectors: WordVectors, pairs: Sequence[Pair]) -> Correlation | Non
         return None
     cosines = np.array([vectors.cosine(pair.first, pair.second) for pair in known])
     marks = np.array([pair.mark for pair in known])
-    low, high = bootstrap(lambda rows: spearman(cosines[rows], marks[rows]), len(known))
-    return Correlation(spearman(cosines, marks), low, high, len(known), len(pairs) - len(known))
-
-
-def spearman(first: npt.NDArray[np.float64], second: npt.NDArray[np.float64]) -> float:
-    """Spearman's ρ: Pearson's correlation of the ranks, ties at the mean of theirs."""
-    a, b = (ranks(values) - (len(values) - 1) / 2 for values in (first, second))
-    length = float(np.sqrt((a * a).sum() * (b * b).sum()))
-    return float((a * b).sum()) / length if length else 0.0
-
-
-def ranks(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
-    ends = np.cumsum(counts)
-    middle: npt.NDArray[np.float64] = ends - (counts + 1) / 2
-    return middle[inverse]
-
-
-def bootstrap(measure: Callable[[npt.NDArray[np.int64]], float], n: int, samples: int = 1000) -> tuple[float, float]:
-    """The middle 95% of a measure over samples of its units drawn with replacement."""
-    random = np.random.default_rng(0)
-    found = [measure(random.integers(0, n, n)) for _ in range(samples)]
-    low, high = np.quantile(found, [0.025, 0.975])
-    return float(low), float(high)
+    interval = bootstrap(lambda rows: spearman(cosines[rows], marks[rows]), len(known))
+    assert interval is not None
+    return Correlation(spearman(cosines, marks), *interval, len(known), len(pairs) - len(known))
 
 
 def analogies(vectors: WordVectors, questions: Sequence[Question], method: str = "add") -> Analogies:

@@ -5,7 +5,6 @@ Any kind of tokenizer works.
 """
 
 import time
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -275,7 +274,7 @@ def validation_batches(
         share=settings.masked,
         whole_words=settings.whole_words,
     )
-    return list(islice(drawn, -(-rows // AT_ONCE)))
+    return [next(drawn) for _ in range(-(-rows // AT_ONCE))]
 
 
 @torch.no_grad()
