@@ -7,6 +7,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -413,6 +414,22 @@ def test_two_runs_in_one_folder_at_once(project: Path) -> None:
     assert "Another `plutao run` is at work in" in sentence(second.err)
     assert first.returncode == 130, err
     done("run", project, *QUICK)
+
+
+def test_a_stop_that_strikes_while_a_module_is_made_leaves_as_any_other(tmp_path: Path) -> None:
+    (tmp_path / "struck.py").write_text(
+        "from plutao import cli\n"
+        "from plutao.errors import Interrupted\n"
+        "def command(**_):\n"
+        "    try:\n"
+        "        exec('raise KeyboardInterrupt')\n"
+        "    except KeyboardInterrupt:\n"
+        "        raise Interrupted('Stopped.') from None\n"
+        "cli.build = lambda arguments: command\n"
+        "cli.main()\n"
+    )
+    left = subprocess.run([sys.executable, "-m", "struck"], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (left.returncode, left.stderr) == (130, "plutao: Stopped.\n")
 
 
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])

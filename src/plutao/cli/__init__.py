@@ -78,6 +78,9 @@ def main() -> None:
     try:
         sys.exit(guarded(lambda: build(arguments)(args=arguments), debug="--debug" in sys.argv))
     except SystemExit as done:
+        # CPython notes a Ctrl-C that struck inside exec("…"), as dataclasses do while modules are read, and `python -m` would
+        # die of it here, whatever was done about it since; the next exec takes the note back.
+        exec("")
         if "TORCHELASTIC_RUN_ID" in os.environ:  # under torchrun
             leave_at_once(done)
         raise

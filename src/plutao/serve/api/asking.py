@@ -181,9 +181,9 @@ class Json(JSONResponse):
 
 
 STREAMED: dict[int | str, dict[str, Any]] = {
-    200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}},
+    200: {"content": {"text/event-stream": {"schema": {"type": "object", "properties": {"data": {"type": "string"}}}}}},
 }
-"""For /openapi.json: with `stream` the same answer comes as server-sent events."""
+"""For /openapi.json: with `stream` the same answer comes as server-sent events, of which the schema describes each one."""
 
 
 class EventStream(StreamingResponse):
