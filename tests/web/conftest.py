@@ -2,7 +2,9 @@
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterator
+from contextlib import aclosing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,7 @@ from talker import save_talker
 
 from plutao.files import read_json, write_json
 from plutao.serve import accounts
+from plutao.serve.backend.contract import Delta, Finished, Job, Started
 from plutao.serve.passwords import passwords
 
 
@@ -26,9 +29,12 @@ def weak_hashes() -> None:
 
 
 class Slow(StandIn):
-    """The stand-in, with a pause at each token where a test wants to see an answer grow."""
+    """The stand-in, with a pause at each token where a test wants to see an answer grow, and no end of an answer before its
+    last token where the test must meet it under way.
+    """
 
     pause = 0.0
+    endless = False
 
     def __init__(self, folder: Path) -> None:
         super().__init__(folder)
@@ -39,6 +45,16 @@ class Slow(StandIn):
             return step()
 
         self.engine.step = slowly  # type: ignore[method-assign]
+
+    async def run(self, job: Job) -> AsyncGenerator[Started | Delta | Finished]:
+        if self.endless:
+            tokenizer = self.engine.tokenizer
+            ends = (tokenizer.special("<|im_end|>"), tokenizer.end_of_text)
+            never = tuple((token, -100.0) for token in ends)
+            job = replace(job, sampling=replace(job.sampling, logit_bias=never))
+        async with aclosing(super().run(job)) as events:
+            async for event in events:
+                yield event
 
 
 @pytest.fixture(scope="session")

@@ -2,6 +2,7 @@
 
 import json
 import time
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -69,8 +70,10 @@ def test_a_conversation_is_answered_kept_and_gone_on_with(visit: Any) -> None:
     say(page, "Quanto é 12+30?", answers=2)
     assert "calculator" in page.locator("chat-answer").nth(1).inner_text()
     assert page.locator(".conversation-list a[aria-current]").inner_text() == "Qual é o maior planeta?"
+    page.fill("#search", "12+31")
+    page.locator(".conversation-list").wait_for(state="detached")
     page.fill("#search", "12+30")
-    page.locator(".conversation-list li").first.wait_for()
+    page.locator(".conversation-list a", has_text="Qual é o maior planeta?").first.wait_for()
     assert "pode errar" in page.locator("#may-err").inner_text()
 
 
@@ -113,36 +116,67 @@ def test_several_models_answer_side_by_side_and_one_goes_on(visit: Any, site: Se
     assert rows(Conversation)[0].leaf == rows(ChatMessage)[0].id
 
 
+@pytest.fixture
+def unending(site: Service) -> Iterator[None]:
+    """Answers that are slow, and long enough that whoever looks meets them under way."""
+    site.backend.pause, site.backend.endless = 0.05, True
+    yield
+    site.backend.pause, site.backend.endless = 0.0, False
+
+
+def engine_is_free(site: Service) -> bool:
+    """Whether the engine has stopped, or does so in a moment."""
+    deadline = time.monotonic() + 5
+    while site.backend.running and time.monotonic() < deadline:
+        time.sleep(0.05)
+    return not site.backend.running
+
+
+@pytest.mark.usefixtures("unending")
 def test_an_answer_goes_on_when_the_page_is_gone_and_stop_stops_the_engine(
     visit: Any, site: Service, rows: Any
 ) -> None:
     page = visit()
-    site.backend.pause = 0.05
-    try:
-        page.goto("/chat")
-        page.click("[data-settings]")
-        page.locator("#temperature").evaluate("(field) => { field.max = 5; field.value = 5; }")
-        page.click("[data-close-drawer]")
-        page.fill("#message", "Oi")
-        page.keyboard.press("Enter")
-        page.locator("chat-answer .block").first.wait_for()
-        before = len(page.locator("chat-answer .prose").inner_text())
-        page.goto("about:blank")
-        page.go_back()
-        page.locator("chat-answer .block").first.wait_for()
-        time.sleep(0.5)
-        if page.locator('chat-answer[data-state="writing"]').count():
-            assert len(page.locator("chat-answer .prose").inner_text()) > before
-            page.keyboard.press("Escape")
-            page.locator(WHOLE).wait_for()
-            assert rows(ChatMessage)[0].state in ("stopped", "whole")
-        deadline = time.monotonic() + 5
-        while site.backend.running and time.monotonic() < deadline:
-            time.sleep(0.05)
-        assert site.backend.running == 0
-        assert rows(ChatMessage)[0].text
-    finally:
-        site.backend.pause = 0.0
+    page.goto("/chat")
+    page.fill("#message", "Oi")
+    page.keyboard.press("Enter")
+    page.locator("chat-answer .block").first.wait_for()
+    before = len(page.locator("chat-answer .prose").inner_text())
+    page.goto("about:blank")
+    page.go_back()
+    page.locator('chat-answer[data-state="writing"] .block').first.wait_for()
+    prose = page.locator("chat-answer .prose")
+    deadline = time.monotonic() + 5
+    while len(prose.inner_text()) <= before:
+        assert time.monotonic() < deadline, "the answer does not go on"
+        page.wait_for_timeout(50)
+    page.keyboard.press("Escape")
+    page.locator(WHOLE).wait_for()
+    assert rows(ChatMessage)[0].state == "stopped" and rows(ChatMessage)[0].text
+    assert engine_is_free(site)
+
+
+@pytest.mark.usefixtures("unending")
+def test_a_deleted_conversation_ends_what_is_written_on_branches_out_of_sight_too(visit: Any, site: Service) -> None:
+    page = visit()
+    page.goto("/chat")
+    made = page.evaluate(
+        """async () => {
+            const { ask } = await import("/static/base.js");
+            const { id } = await ask("/web/chat", { method: "POST", body: {} });
+            for (const text of ["Oi", "Olá"]) await ask(`/web/chat/${id}/turns`, { method: "POST", body: { text } });
+            return id;
+        }"""
+    )
+    live = site.serving.app.state.answers.live
+    assert len(live) == 2
+    page.goto(f"/chat/{made}")
+    page.locator('chat-answer[data-state="writing"]').wait_for()
+    page.click("[data-settings]")
+    page.click("[data-delete]")
+    page.click("[data-delete]")
+    page.wait_for_url("**/chat")
+    assert not live and engine_is_free(site)
 
 
 def test_the_lens_shows_what_else_could_have_stood_there_and_goes_on_from_it(visit: Any, rows: Any) -> None:

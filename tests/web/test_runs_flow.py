@@ -1,6 +1,7 @@
 """Runs on pages, in a real browser: curves and samples, a training started, watched, stopped; the owner's pages; a look inside."""
 
 import json
+import shutil
 import sys
 import time
 from collections.abc import Iterator
@@ -12,6 +13,7 @@ from api_service import Service
 from browsing import DESK, PHONE
 
 from plutao import recipe as recipes
+from plutao.project import current_run, make_current
 from plutao.serve import accounts, jobs
 from plutao.serve.tables.jobs import TrainingJob
 
@@ -144,6 +146,23 @@ for step in range(1, 2000):
     page.wait_for_url(lambda address: address != training)
     page.click("button:has-text('Stop and save')")
     page.locator(".badge:has-text('stopped')").wait_for(timeout=30_000)
+
+
+def test_a_run_is_promoted_and_taken_back(visit: Any, root: Path) -> None:
+    shutil.copytree(root / "runs" / "tiny", root / "runs" / "tiny-other", symlinks=True)
+    page = visit()
+    try:
+        page.goto("/runs/tiny-other")
+        page.click("button:has-text('Let it answer')")
+        page.locator(".badge:has-text('answers now')").wait_for()
+        assert current_run(root) == "tiny-other"
+        page.goto("/runs")
+        page.click("button:has-text('Back to tiny')")
+        page.wait_for_url("**/runs/tiny")
+        assert current_run(root) == "tiny"
+    finally:
+        make_current(root, "tiny")
+        shutil.rmtree(root / "runs" / "tiny-other")
 
 
 def test_the_owner_invites_makes_a_key_prices_limits_and_reads_it_all_in_the_log(visit: Any, site: Service) -> None:

@@ -1,7 +1,9 @@
 """Every text of the pages stands in the catalogue, in both languages, and is used."""
 
+import ast
 import re
 import string
+from collections.abc import Iterator
 from importlib import resources
 from pathlib import Path
 
@@ -41,6 +43,24 @@ def test_no_page_uses_a_text_that_is_not_there_and_every_text_is_used() -> None:
     assert {one for text in told.values() for one in asked.findall(text)} - keys == set()
     beginnings = tuple(one for one in used if one not in keys and one.endswith("_")) or ("-",)
     assert {key for key in keys if key not in used and not key.startswith(beginnings)} == set()
+
+
+def test_every_refusal_that_has_a_code_is_said_in_both_languages() -> None:
+    sources = [path.read_text(encoding="utf-8") for place in ("plutao.serve", "plutao.web") for path in walked(place)]
+    codes = {
+        node.args[1].value
+        for text in sources
+        for node in ast.walk(ast.parse(text))
+        if isinstance(node, ast.Call)
+        and getattr(node.func, "id", "") == "Refusal"
+        and isinstance(node.args[1], ast.Constant)
+    }
+    assert len(codes) > 10
+    assert {code for code in codes if f"base.error_{code}" not in words.catalogue()} == set()
+
+
+def walked(package: str) -> Iterator[Path]:
+    return Path(str(resources.files(package))).rglob("*.py")
 
 
 @pytest.mark.parametrize("path", [one for one in SOURCES if one.suffix == ".html"], ids=lambda path: path.name)

@@ -51,7 +51,7 @@ def create(
     if role not in ROLES:
         raise UserError(f"There is no role {role!r}: a person is owner, member or labeller.")
     if find(db, address) is not None:
-        raise UserError(f"{address} has an account already.")
+        raise Refusal(f"{address} has an account already.", "account_exists")
     if password is not None:
         check_quality(password, address, name)
     account = Account(
@@ -77,7 +77,9 @@ def clean_email(email: str) -> str:
     """
     address = email.strip().lower()
     if not re.fullmatch(r"[^\s@,;<>\"]{1,64}@[^\s@,;<>\"]{1,130}", address):
-        raise UserError(f"{email.strip()[:100]!r} is not an e-mail address: it reads like ana@example.org.")
+        raise Refusal(
+            f"{email.strip()[:100]!r} is not an e-mail address: it reads like ana@example.org.", "email_wrong"
+        )
     return address
 
 
@@ -131,7 +133,7 @@ def disable(db: Session, account: Account, by: By) -> None:
 def enable(db: Session, account: Account, by: By) -> None:
     """Takes `disable` back."""
     if account.forgotten is not None:
-        raise UserError("This account was forgotten: make a new one.")
+        raise Refusal("This account was forgotten: make a new one.", "account_forgotten")
     account.disabled = None
     record(db, by, "account.enabled", account)
 
@@ -141,7 +143,7 @@ def keep_an_owner(db: Session, leaving: Account) -> None:
         select(Account).where(Account.role == "owner", Account.disabled.is_(None)).with_for_update()
     ).all()
     if leaving.role == "owner" and all(owner.id == leaving.id for owner in owners):
-        raise UserError("This is the only owner: make somebody else one first.")
+        raise Refusal("This is the only owner: make somebody else one first.", "only_owner")
 
 
 def record(db: Session, by: By, action: str, account: Account, **detail: object) -> None:

@@ -21,6 +21,7 @@ from plutao.errors import UserError
 from plutao.evaluate import elo
 from plutao.evaluate.elo import Rating
 from plutao.evaluate.winrate import Game, effective_number, oriented
+from plutao.serve.errors import Refusal
 from plutao.serve.judgements import digest_of, turns_of
 from plutao.serve.tables.base import now
 from plutao.serve.tables.judgements import Battle
@@ -80,7 +81,7 @@ def choose_pair(models: Sequence[str], votes: dict[frozenset[str], int], chance:
         UserError: there are fewer than two models.
     """
     if len(models) < 2:
-        raise UserError("The arena needs two models that talk: train another run, or another stage.")
+        raise Refusal("The arena needs two models that talk: train another run, or another stage.", "arena_alone")
     all_pairs = [frozenset(pair) for pair in combinations(sorted(models), 2)]
     fewest = min(votes.get(pair, 0) for pair in all_pairs)
     left, right = chance.sample(sorted(chance.choice([p for p in all_pairs if votes.get(p, 0) == fewest])), 2)
@@ -124,7 +125,7 @@ def vote(db: Session, battle: Battle, choice: str) -> None:
     if choice not in SCORES:
         raise UserError(f"A vote is left, right, tie or bad, not {choice[:20]!r}.")
     if battle.vote is not None:
-        raise UserError("You have voted on these two answers.")
+        raise Refusal("You have voted on these two answers.", "voted_already")
     battle.vote, battle.voted = choice, now()
 
 

@@ -151,6 +151,12 @@ def neighbours(db: Session, message: ChatMessage) -> list[ChatMessage]:
     return list(db.scalars(query.options(defer(ChatMessage.lens)).order_by(ChatMessage.id)))
 
 
+def writing_in(db: Session, conversation: Conversation) -> list[int]:
+    """The answers of a conversation that are not finished, whatever branch they are on."""
+    query = select(ChatMessage.id).where(ChatMessage.conversation == conversation.id, ChatMessage.state == "writing")
+    return list(db.scalars(query))
+
+
 def show(db: Session, conversation: Conversation, message: int) -> None:
     """Makes the branch through a message the one that is shown, down to its newest end."""
     query = select(ChatMessage.id, ChatMessage.parent).where(ChatMessage.conversation == conversation.id)

@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
+from plutao.errors import UserError
+
 
 class ApiError(Exception):
     """An answer that is an error.
@@ -31,6 +33,14 @@ class ApiError(Exception):
 
     def body(self) -> dict[str, Any]:
         return {"error": {"message": self.message, "type": self.type, "param": self.param, "code": self.code}}
+
+
+class Refusal(UserError):
+    """What somebody asked for on these pages and can't have, with a code by which it is said in their language."""
+
+    def __init__(self, message: str, code: str) -> None:
+        super().__init__(message)
+        self.code = code
 
 
 def bad_request(message: str, param: str | None = None, code: str | None = None) -> ApiError:

@@ -23,6 +23,7 @@ from plutao.project import RECIPE_FILE, whatever_is_in
 from plutao.serve import audit
 from plutao.serve.audit import By
 from plutao.serve.database import Database
+from plutao.serve.errors import Refusal
 from plutao.serve.processes import began
 from plutao.serve.tables.base import now
 from plutao.serve.tables.jobs import TrainingJob
@@ -66,7 +67,7 @@ def start(
         pass  # refuses where a `plutao run` holds the project, this service's or somebody else's
     with database.writing() as db:
         if any(alive(job) for job in db.scalars(select(TrainingJob).where(TrainingJob.state == "running"))):
-            raise UserError("A training is at work already: wait for it, or stop it.")
+            raise busy()
         job = TrainingJob(
             account=by.account, created=now(), state="running", stage=stage, run=run, overrides=list(overrides),
             minutes=minutes, keep_current=keep_current, process=0, process_began="",
@@ -77,6 +78,10 @@ def start(
         detail = {"stage": stage, "run": run, "overrides": list(overrides), "minutes": minutes}
         audit.record(db, "job.started", f"job {job.id}", actor=by.account, address=by.address, **detail)
     return job
+
+
+def busy() -> Refusal:
+    return Refusal("A training is at work already: wait for it, or stop it.", "training_at_work")
 
 
 def stop(database: Database, root: Path, number: int, by: By, at_once: bool = False) -> TrainingJob:

@@ -21,8 +21,8 @@ from plutao.assistant.feedback import Given
 from plutao.assistant.labelling import REPEATED
 from plutao.data.layouts import read_turns
 from plutao.data.rankings import Ranking, dense, preferences
-from plutao.errors import UserError
 from plutao.evaluate.agreement import Agreement, agreement, agreements
+from plutao.serve.errors import Refusal
 from plutao.serve.tables.accounts import Account
 from plutao.serve.tables.base import now
 from plutao.serve.tables.judgements import Demonstration, Judgement, Sheet
@@ -181,7 +181,7 @@ def find_sheet(db: Session, number: int) -> Sheet:
     """Raises UserError where there is no such sheet (any more)."""
     sheet = db.get(Sheet, number)
     if sheet is None:
-        raise UserError(f"There are no answers number {number} to rank: load the page again.")
+        raise Refusal(f"There are no answers number {number} to rank: load the page again.", "sheet_gone")
     return sheet
 
 
@@ -197,12 +197,14 @@ def rank(db: Session, account: int, number: int, ranks: Mapping[int, int], corre
     """
     sheet = find_sheet(db, number)
     if sorted(ranks) != list(range(len(sheet.answers))) or not all(1 <= one <= len(ranks) for one in ranks.values()):
-        raise UserError(f"Give each of the {len(sheet.answers)} answers a rank from 1 to {len(sheet.answers)}.")
+        raise Refusal(
+            f"Give each of the {len(sheet.answers)} answers a rank from 1 to {len(sheet.answers)}.", "ranks_missing"
+        )
     given = list(dense([ranks[place] for place in sorted(ranks)]))
     earlier = [one.kind for one in of_person(db, account, number)]
     kind = "rank" if "rank" not in earlier else "repeat"
     if kind in earlier:
-        raise UserError("You have ranked these answers: load the page for the next ones.")
+        raise Refusal("You have ranked these answers: load the page for the next ones.", "ranked_already")
     judgement = note(db, account, number, kind, ranks=given)
     if correction.strip():
         demonstrate(db, account, messages_of(sheet), correction, sheet.language, number)
@@ -258,9 +260,9 @@ def demonstrate(
     """
     asked, answer = messages[-1].content.strip(), answer.strip()
     if not asked or not answer:
-        raise UserError("Write a prompt and its answer: neither may be empty.")
+        raise Refusal("Write a prompt and its answer: neither may be empty.", "nothing_written")
     if max(len(asked), len(answer)) > LONGEST:
-        raise UserError(f"A prompt and an answer have {LONGEST} characters at most.")
+        raise Refusal(f"A prompt and an answer have {LONGEST} characters at most.", "too_long")
     row = Demonstration(
         created=now(), account=account, sheet=sheet, messages=turns_of(messages), answer=answer, language=language
     )
@@ -282,9 +284,9 @@ def said(text: str) -> Messages:
         UserError: it is empty or too long.
     """
     if not text.strip():
-        raise UserError("Write a prompt first.")
+        raise Refusal("Write a prompt first.", "no_prompt")
     if len(text) > LONGEST:
-        raise UserError(f"A prompt has {LONGEST} characters at most.")
+        raise Refusal(f"A prompt has {LONGEST} characters at most.", "too_long")
     return (Message("user", text.strip()),)
 
 

@@ -6,7 +6,7 @@ from pwdlib import PasswordHash
 from pwdlib.exceptions import UnknownHashError
 from pwdlib.hashers.argon2 import Argon2Hasher
 
-from plutao.errors import UserError
+from plutao.serve.errors import Refusal
 
 SHORTEST, LONGEST = 12, 256
 
@@ -51,17 +51,24 @@ def check_quality(password: str, email: str, name: str = "") -> None:
         UserError: too short, too long, hardly any different characters, or made of the person's name or address.
     """
     if len(password) < SHORTEST:
-        raise UserError(f"The password is too short: take at least {SHORTEST} characters; a few words make a good one.")
+        raise Refusal(
+            f"The password is too short: take at least {SHORTEST} characters; a few words make a good one.",
+            "password_short",
+        )
     if len(password) > LONGEST:
-        raise UserError(f"The password is too long: take at most {LONGEST} characters.")
+        raise Refusal(f"The password is too long: take at most {LONGEST} characters.", "password_long")
     if len(set(password.lower())) < 6:
-        raise UserError("The password repeats a few characters: take one with more different ones.")
+        raise Refusal("The password repeats a few characters: take one with more different ones.", "password_repeats")
     plain = password.lower()
     for part in {email.lower(), email.lower().partition("@")[0], name.lower(), "plutao", "plutão", "password", "senha"}:
         if len(part) > 3 and len(plain.replace(part, "")) < 8:
-            raise UserError("The password is little more than a name or address: take one nobody can guess from them.")
+            raise Refusal(
+                "The password is little more than a name or address: take one nobody can guess from them.",
+                "password_guessed",
+            )
     straight = "abcdefghijklmnopqrstuvwxyz 01234567890123456789 qwertyuiopasdfghjklzxcvbnm"
     if plain in straight or plain[::-1] in straight:
-        raise UserError(
-            "The password is a row of the alphabet or the keyboard: take a few words that don't belong together."
+        raise Refusal(
+            "The password is a row of the alphabet or the keyboard: take a few words that don't belong together.",
+            "password_row",
         )

@@ -10,6 +10,7 @@ from plutao.errors import UserError
 from plutao.serve import audit
 from plutao.serve.audit import By
 from plutao.serve.database import Database
+from plutao.serve.errors import Refusal
 from plutao.serve.tables.audit import AuditLine
 
 PROMOTED = "run.promoted"
@@ -50,6 +51,8 @@ def roll_back(database: Database, root: Path, by: By) -> str:
     with database.reading() as db:
         run = earlier(db, root)
     if run is None:
-        raise UserError("There is no earlier run to go back to: nothing was promoted from these pages yet.")
+        raise Refusal(
+            "There is no earlier run to go back to: nothing was promoted from these pages yet.", "nothing_promoted"
+        )
     promote(database, root, run, by)
     return run

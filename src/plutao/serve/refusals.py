@@ -9,7 +9,7 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
 from plutao.errors import UserError
-from plutao.serve.errors import ApiError, bad_request
+from plutao.serve.errors import ApiError, Refusal, bad_request
 
 
 def install(app: FastAPI) -> None:
@@ -20,7 +20,7 @@ def install(app: FastAPI) -> None:
         return JSONResponse(error.body(), error.status, error.headers)
 
     async def users(_: Request, error: Exception) -> JSONResponse:
-        refusal = bad_request(str(error))
+        refusal = of_user(error)
         return JSONResponse(refusal.body(), refusal.status)
 
     async def invalid(_: Request, error: Exception) -> JSONResponse:
@@ -37,6 +37,11 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(UserError, users)
     app.add_exception_handler(RequestValidationError, invalid)
     app.add_exception_handler(HTTPException, http)
+
+
+def of_user(error: Exception) -> ApiError:
+    """400 for a UserError, with its code where it has one."""
+    return bad_request(str(error), code=error.code if isinstance(error, Refusal) else None)
 
 
 def from_validation(problems: Sequence[Any]) -> ApiError:

@@ -15,9 +15,10 @@ from plutao.assistant.feedback import Feedback, Given, Handling
 from plutao.errors import UserError
 from plutao.evaluate import progress
 from plutao.files import write_json
-from plutao.serve import audit, jobs, judgements, weighing
+from plutao.serve import audit, jobs, judgements, promotion, weighing
 from plutao.serve.audit import By
 from plutao.serve.database import Database
+from plutao.serve.errors import Refusal
 from plutao.serve.tables.base import now
 from plutao.serve.tables.chats import ChatMessage, Conversation, Correction, Verdict
 from plutao.serve.tables.jobs import TrainingJob
@@ -116,9 +117,9 @@ def train(
     with database.reading() as db:
         found = everything(db, handling)
     if not found.rankings and not found.demonstrations:
-        raise UserError("There is nothing to learn from yet: rank some answers, or write some.")
+        raise Refusal("There is nothing to learn from yet: rank some answers, or write some.", "nothing_given")
     if jobs.at_work(database, root) is not None:
-        raise UserError("A training is at work already: wait for it, or stop it.")
+        raise jobs.busy()
     before = projects.current_run(root)
     files = feedback.write(found, root)
     # A run of its own: the one before stays as it is, to be compared with and to be gone back to
@@ -184,11 +185,7 @@ def make_current(database: Database, root: Path, number: int, by: By, back: bool
     with database.reading() as db:
         row = find(db, number)
     run = row.before if back else row.run
-    projects.resolve_model(run, root)
     if not back and (row.job is None or jobs.status(database, root, row.job).state != "done"):
-        raise UserError(f"Run {run} is not finished: wait for its training.")
-    projects.make_current(root, run)
-    with database.writing() as db:
-        action = "run.rolled_back" if back else "run.promoted"
-        audit.record(db, action, f"run {run}", actor=by.account, address=by.address)
+        raise Refusal(f"Run {run} is not finished: wait for its training.", "run_unfinished")
+    promotion.promote(database, root, run, by)
     return run

@@ -11,10 +11,10 @@ from starlette.responses import JSONResponse
 
 from plutao.errors import UserError
 from plutao.serve import refusals
-from plutao.serve.errors import ApiError, bad_request, not_found
+from plutao.serve.errors import ApiError, not_found
 from plutao.web import pages
 from plutao.web.people import SignInFirst
-from plutao.web.templating import page, static_files
+from plutao.web.templating import in_words, page, static_files
 
 static = APIRouter(include_in_schema=False)
 TYPES = {".js": "text/javascript; charset=utf-8", ".css": "text/css; charset=utf-8", ".svg": "image/svg+xml"}
@@ -35,10 +35,12 @@ def install(app: FastAPI) -> None:
         return RedirectResponse(error.address, 303)
 
     async def refused(request: Request, error: Exception) -> Response:
-        refusal = error if isinstance(error, ApiError) else bad_request(str(error))
+        refusal = error if isinstance(error, ApiError) else refusals.of_user(error)
         if "text/html" not in request.headers.get("accept", "") or request.url.path.startswith(("/v1/", "/api/")):
             return JSONResponse(refusal.body(), refusal.status, refusal.headers)
-        return page(request, "error.html", refusal.status, message=refusal.message, missing=refusal.status == 404)
+        return page(
+            request, "error.html", refusal.status, message=in_words(request, refusal), missing=refusal.status == 404
+        )
 
     async def http(request: Request, error: Exception) -> Response:
         refusal = refusals.from_http(error, request)  # type: ignore[arg-type]

@@ -113,6 +113,13 @@ def explain(language: str, refusal: str) -> str:
     return words.say(language, key) if key in words.catalogue() else refusal
 
 
+def in_words(request: Request, refusal: Exception) -> str:
+    """A refusal in the reader's language where its code has words there, else as it says itself."""
+    code = getattr(refusal, "code", None)
+    said = explain(language_of(request), str(code))
+    return str(refusal) if code is None or said == code else said
+
+
 def number(value: float, digits: int, language: str) -> str:
     """A number as the language writes it: 1,234.5 or 1.234,5."""
     text = f"{value:,.{digits}f}"

@@ -20,7 +20,7 @@ from plutao.serve.tables.judgements import Battle
 from plutao.text.chat import Messages
 from plutao.web.pages.rank import Text, spoken
 from plutao.web.people import Reader
-from plutao.web.templating import page, translator
+from plutao.web.templating import in_words, page, translator
 
 router = APIRouter(include_in_schema=False)
 ATTEMPTS = 6
@@ -78,7 +78,9 @@ async def begin(
     try:
         battle = await matched(request, caller, database, services, cards, prompt, language)
     except (UserError, ApiError) as error:
-        return await run_in_threadpool(arena_page, request, database, len(cards), None, str(error), prompt)
+        return await run_in_threadpool(
+            arena_page, request, database, len(cards), None, in_words(request, error), prompt
+        )
     return RedirectResponse(f"/arena/{battle}", 303)
 
 

@@ -224,14 +224,9 @@ async def change(id: Number, ask: Settings, request: Request, caller: Asker) -> 
 
 @router.delete("/web/chat/{id}", status_code=204)
 async def delete(id: Number, request: Request, caller: Asker) -> None:
-    """Deletes a conversation; what is still written in it ends."""
-
-    def mine(db: Session) -> list[int]:
-        row = get_owned(db, Conversation, id, caller)
-        return chats.branch(db, row).ids
-
-    there = set(await reading(request, mine))
-    for answer in [one for one in answers_of(request).live if one in there]:
+    """Deletes a conversation; what is still written in it ends, on branches out of sight too."""
+    there = await reading(request, lambda db: chats.writing_in(db, get_owned(db, Conversation, id, caller)))
+    for answer in there:
         await answers_of(request).stop(answer)
     await writing(request, lambda db: chats.remove(db, get_owned(db, Conversation, id, caller)))
 

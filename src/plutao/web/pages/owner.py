@@ -30,7 +30,7 @@ from plutao.serve.usage import DAY, Filter
 from plutao.web import charts, storage
 from plutao.web.charts import Chart, Series
 from plutao.web.people import OwnerReader
-from plutao.web.templating import language_of, page, translator
+from plutao.web.templating import in_words, language_of, page, translator
 
 router = APIRouter(prefix="/owner", include_in_schema=False)
 AUDIT_LINES = 100
@@ -86,7 +86,7 @@ def invite(
             account = accounts.create(db, email, name, one_of(ROLES, role), by=by)
             link = link_address(request, accounts.password_link(db, account, by))
     except (UserError, ApiError) as error:
-        return people_page(request, database, str(error))
+        return people_page(request, database, in_words(request, error))
     return people_page(request, database, link=link, of=account.email or "")
 
 
@@ -115,7 +115,7 @@ def change(
             if disabled and (disabled == "true") != (account.disabled is not None):
                 (accounts.disable if disabled == "true" else accounts.enable)(db, account, by)
     except (UserError, ApiError) as error:
-        return people_page(request, database, str(error))
+        return people_page(request, database, in_words(request, error))
     return RedirectResponse("/owner/people", 303)
 
 
@@ -133,7 +133,7 @@ def forget(request: Request, id: Number, caller: OwnerReader, database: Kept) ->
         with database.writing() as db:
             accounts.forget(db, find(db, id), by_of(request, caller))
     except (UserError, ApiError) as error:
-        return people_page(request, database, str(error))
+        return people_page(request, database, in_words(request, error))
     return RedirectResponse("/owner/people", 303)
 
 
@@ -172,7 +172,7 @@ def new_key(
         with database.writing() as db:
             _, key = keys.create(db, holder_of(db, caller, holder), name, rights, by_of(request, caller))
     except (UserError, ApiError) as error:
-        return keys_page(request, database, str(error))
+        return keys_page(request, database, in_words(request, error))
     return keys_page(request, database, key=key)
 
 
@@ -267,7 +267,7 @@ def set_price(
         with database.writing() as db:
             prices.set_price(db, model.strip() or prices.ANY, tariff, by_of(request, caller))
     except UserError as error:
-        return money_page(request, database, str(error))
+        return money_page(request, database, in_words(request, error))
     return RedirectResponse("/owner/money", 303)
 
 
@@ -288,7 +288,7 @@ def set_currency(
         with database.writing() as db:
             prices.set_currency(db, currency.strip(), by_of(request, caller))
     except UserError as error:
-        return money_page(request, database, str(error))
+        return money_page(request, database, in_words(request, error))
     return RedirectResponse("/owner/money", 303)
 
 
@@ -306,7 +306,7 @@ def set_budget(
             whose = holder_in(db, caller, holder)
             budgets.set_budget(db, amount(limit), period, by_of(request, caller), **whose)
     except (UserError, ApiError) as error:
-        return money_page(request, database, str(error))
+        return money_page(request, database, in_words(request, error))
     return RedirectResponse("/owner/money", 303)
 
 
@@ -328,7 +328,7 @@ def remove_budget(
         with database.writing() as db:
             budgets.remove_budget(db, by_of(request, caller), **holder_in(db, caller, holder))
     except (UserError, ApiError) as error:
-        return money_page(request, database, str(error))
+        return money_page(request, database, in_words(request, error))
     return RedirectResponse("/owner/money", 303)
 
 

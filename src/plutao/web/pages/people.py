@@ -19,7 +19,7 @@ from plutao.serve.sessions import visitor_of
 from plutao.serve.tables.accounts import Account, BrowserSession
 from plutao.serve.tables.base import now
 from plutao.web.people import Reader
-from plutao.web.templating import LANGUAGE_COOKIE, THEME_COOKIE, THEMES, page, translator, way_back
+from plutao.web.templating import LANGUAGE_COOKIE, THEME_COOKIE, THEMES, in_words, page, translator, way_back
 from plutao.web.words import LANGUAGES
 
 router = APIRouter(include_in_schema=False)
@@ -30,7 +30,7 @@ REFUSALS = {
     "rate_limit_exceeded": "people.too_often",
     "link": "people.old_link",
 }
-"""Codes of refusals that these pages say in the reader's language."""
+"""Codes of refusals for which these pages have words of their own."""
 
 
 @router.get("/")
@@ -148,7 +148,7 @@ def link_page(
 def explain(request: Request, error: UserError | ApiError) -> str:
     """A refusal in the reader's language, where we have it."""
     key = REFUSALS.get(error.code or "") if isinstance(error, ApiError) else None
-    return translator(request)(key) if key else str(error)
+    return translator(request)(key) if key else in_words(request, error)
 
 
 # ---------------------------------------------------------------------------------------------------------------------

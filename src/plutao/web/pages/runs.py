@@ -20,7 +20,7 @@ from plutao.train.progress import clock
 from plutao.web import charts, watching
 from plutao.web.charts import Chart
 from plutao.web.people import Asker, OwnerReader
-from plutao.web.templating import fragment, language_of, page, translator
+from plutao.web.templating import fragment, in_words, language_of, page, translator
 from plutao.web.watching import RunSeen, StageSeen
 
 router = APIRouter(include_in_schema=False)
@@ -246,7 +246,7 @@ def start(
         )
     except UserError as error:
         given = {"stage": stage, "minutes": minutes, "overrides": overrides, "keep_current": keep_current}
-        return runs_page(request, database, str(error), given)
+        return runs_page(request, database, in_words(request, error), given)
     return RedirectResponse(f"/trainings/{job.id}", 303)
 
 

@@ -13,7 +13,7 @@ from plutao.serve import jobs, wayback
 from plutao.serve.api.common import Kept, Number, by_of
 from plutao.serve.database import Database
 from plutao.web.people import OwnerReader
-from plutao.web.templating import fragment, page
+from plutao.web.templating import fragment, in_words, page
 
 router = APIRouter(include_in_schema=False)
 SHOWN = 50
@@ -80,7 +80,7 @@ def train(
     try:
         wayback.train(database, request.app.state.settings.root, by_of(request, caller), handling)
     except UserError as error:
-        return feedback_page(request, database, handling, str(error))
+        return feedback_page(request, database, handling, in_words(request, error))
     return RedirectResponse("/feedback#trainings", 303)
 
 
