@@ -135,7 +135,7 @@ def theirs(model: Path, prompts: Path, steps: int, precision: str) -> list[float
     from transformers import TrainerCallback
     from trl import GRPOConfig, GRPOTrainer
 
-    class Clock(TrainerCallback):  # type: ignore[misc]
+    class Clock(TrainerCallback):
         def __init__(self) -> None:
             self.ends: list[float] = []
 

@@ -1,5 +1,6 @@
 """A conversation between a person and the assistant: asking, asking again, judging, and looking why a word came."""
 
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Any
 from plutao.assistant import rows
 from plutao.assistant.speaker import Speaker
 from plutao.errors import UserError
+from plutao.files import write_text
 from plutao.generate.chat import ChatPiece, Reply
 from plutao.generate.sampling import Sampling
 from plutao.look.next_token import NextTokens, next_in_answer
@@ -153,15 +155,11 @@ class Conversation:
         Raises:
             UserError: the file is there already, or can't be written.
         """
-        from json import dumps
-
-        from plutao.files import write_text
-
         if path.exists():
             raise UserError(f"{path} is there already: give another name.")
         if path.suffix in (".json", ".jsonl"):
             row = {"messages": [message.as_json() for message in self.messages], "model": self.speaker.name}
-            write_text(path, dumps(row, ensure_ascii=False) + "\n")
+            write_text(path, json.dumps(row, ensure_ascii=False) + "\n")
         else:
             write_text(path, as_markdown(self.messages, self.speaker.name))
 

@@ -297,7 +297,6 @@ def finish(project: Project, ready: Ready, before: Measured, batches: RolloutBat
         "answers": {"before": figures(before), "after": figures(after)},
         "examples": examples(ready, before, after),
     }
-    ready.chat.engine.refresh()
     results |= exam(ready.chat, recipe)
     save_chat_model(policy, ready.chat.tokenizer, out)
     write_card(out, "rl", inputs(project), results)
