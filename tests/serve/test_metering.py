@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -54,9 +55,9 @@ def books(database: Database, caller: Caller) -> tuple[int, int, int]:
         return row.spent, row.reserved, int(db.scalar(paid) or 0)
 
 
-def usage_of(caller: Caller, prompt: int, completion: int) -> Usage:
+def usage_of(caller: Caller, prompt: int, completion: int) -> dict[str, Any]:
     numbers = {"prompt_tokens": prompt, "completion_tokens": completion, "seconds": 0.5, "waited": 0.5}
-    return Usage(moment=now(), account=caller.account, key=caller.key, model=MODEL, endpoint="completions", **numbers)
+    return {"moment": now(), "account": caller.account, "key": caller.key, "model": MODEL, "endpoint": "completions"} | numbers
 
 
 # ---------------------------------------------------------------------------------------------------------------------

@@ -2,21 +2,20 @@
 set aside can't pass the budget, whatever happens at the same time.
 """
 
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Literal
 
-from sqlalchemy import ColumnElement, select, update
+from sqlalchemy import ColumnElement, bindparam, or_, select, update
 from sqlalchemy.orm import Session
 
 from plutao.errors import UserError
 from plutao.serve import audit
 from plutao.serve.audit import By
-from plutao.serve.tables.base import now
+from plutao.serve.tables.base import now, table_of
 from plutao.serve.tables.metering import Budget
 
 Period = Literal["month", "day", "once"]
-AS_IT_IS = {"synchronize_session": False}
-"""Only the database knows the sums at the moment of a change; what was read before is not brought up to date."""
 PERIODS: tuple[Period, ...] = ("month", "day", "once")
 
 
@@ -76,25 +75,60 @@ def holder(account: int | None, key: int | None) -> ColumnElement[bool]:
 
 # ---------------------------------------------------------------------------------------------------------------------
 # Setting aside, spending, giving back
+# Every answer passes here twice, so these statements are made once and go to the database past the mapper.
+
+_BUDGET = table_of(Budget)
+_ROW = _BUDGET.c.id == bindparam("budget")
+_ALL_OF = (
+    select(_BUDGET.c.id, _BUDGET.c.key, _BUDGET.c.period, _BUDGET.c.started)
+    .where(or_(_BUDGET.c.account == bindparam("of_account"), _BUDGET.c.key == bindparam("of_key")))
+    .order_by(_BUDGET.c.id)
+)
+_BEGIN = update(_BUDGET).where(_ROW, _BUDGET.c.started < bindparam("start")).values(started=bindparam("start"), spent=0)
+_RESERVE = (
+    update(_BUDGET)
+    .where(_ROW, _BUDGET.c.spent + _BUDGET.c.reserved + bindparam("more") <= _BUDGET.c.amount)
+    .values(reserved=_BUDGET.c.reserved + bindparam("more"))
+)
+_SPEND = (
+    update(_BUDGET)
+    .where(_ROW)
+    .values(reserved=_BUDGET.c.reserved - bindparam("less"), spent=_BUDGET.c.spent + bindparam("cost"))
+)
 
 
-def reserve(db: Session, budget: Budget, amount: int) -> bool:
-    """Sets an amount aside; False where it would pass the budget.
+@dataclass(frozen=True)
+class Limit:
+    """A budget that an answer must fit."""
+
+    id: int
+    of_key: bool
+    period: str
+    started: int
+
+
+def limits(db: Session, account: int, key: int | None) -> list[Limit]:
+    """The account's budget and the key's, as far as there are any, by number."""
+    rows = db.connection().execute(_ALL_OF, {"of_account": account, "of_key": key})
+    return [Limit(number, of_key is not None, period, started) for number, of_key, period, started in rows]
+
+
+def reserve(db: Session, limit: Limit, amount: int) -> bool:
+    """Sets an amount aside; False where it would pass the budget. Where the budget's period is over, the next one begins
+    with nothing spent.
 
     The question and the change are one statement: between them nobody else can set anything aside.
     """
-    begin_period(db, budget)
-    fits = Budget.spent + Budget.reserved + amount <= Budget.amount
-    change = update(Budget).where(Budget.id == budget.id, fits).values(reserved=Budget.reserved + amount)
-    return db.execute(change.returning(Budget.id), execution_options=AS_IT_IS).one_or_none() is not None
+    start = period_start(limit.period, now())
+    if limit.started < start:
+        db.connection().execute(_BEGIN, {"budget": limit.id, "start": start})
+    return db.connection().execute(_RESERVE, {"budget": limit.id, "more": amount}).rowcount == 1
 
 
 def spend_reserved(db: Session, budget: int, reserved: int, cost: int) -> None:
     """Turns what was set aside into what was spent; `cost` is no more than `reserved`, the rest is free again."""
     assert 0 <= cost <= reserved
-    change = update(Budget).where(Budget.id == budget)
-    change = change.values(reserved=Budget.reserved - reserved, spent=Budget.spent + cost)
-    db.execute(change, execution_options=AS_IT_IS)
+    db.connection().execute(_SPEND, {"budget": budget, "less": reserved, "cost": cost})
 
 
 def spend_late(db: Session, budgets: list[int], cost: int) -> int:
@@ -104,13 +138,6 @@ def spend_late(db: Session, budgets: list[int], cost: int) -> int:
     for row in rows:
         row.spent += paid
     return paid
-
-
-def begin_period(db: Session, budget: Budget) -> None:
-    """Where the budget's period is over, the next one begins with nothing spent."""
-    start = period_start(budget.period, now())
-    change = update(Budget).where(Budget.id == budget.id, Budget.started < start).values(started=start, spent=0)
-    db.execute(change, execution_options=AS_IT_IS)
 
 
 def period_start(period: str, moment: int) -> int:

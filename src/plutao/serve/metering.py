@@ -12,13 +12,13 @@ import asyncio
 import logging
 import secrets
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 from filelock import FileLock, Timeout
-from sqlalchemy import delete, func, or_, select, update
+from sqlalchemy import Row, bindparam, delete, func, insert, select, update
 from sqlalchemy.orm import Session
 from starlette.concurrency import run_in_threadpool
 
@@ -27,9 +27,9 @@ from plutao.serve.database import Database, add_missing
 from plutao.serve.errors import ApiError, out_of_quota, rate_limited
 from plutao.serve.identity import Caller
 from plutao.serve.prices import Tariff, tariff_of
-from plutao.serve.tables.base import now
+from plutao.serve.tables.base import now, table_of
 from plutao.serve.tables.keys import ApiKey
-from plutao.serve.tables.metering import Budget, RateWindow, Reservation, Usage
+from plutao.serve.tables.metering import RateWindow, Reservation, Usage
 
 log = logging.getLogger("plutao.serve")
 P = ParamSpec("P")
@@ -151,18 +151,18 @@ class Meter:
             if bill.tokens is None:
                 _, left = await finish(release, self.database, held.id)
             else:
-                usage = Usage(
-                    moment=now(),
-                    account=caller.account,
-                    key=caller.key,
-                    model=model,
-                    endpoint=endpoint,
-                    prompt_tokens=bill.tokens[0],
-                    completion_tokens=bill.tokens[1],
-                    seconds=seconds,
-                    waited=waited,
-                )
-                _, left = await finish(pay, self.database, held, usage)
+                used = {
+                    "moment": now(),
+                    "account": caller.account,
+                    "key": caller.key,
+                    "model": model,
+                    "endpoint": endpoint,
+                    "prompt_tokens": bill.tokens[0],
+                    "completion_tokens": bill.tokens[1],
+                    "seconds": seconds,
+                    "waited": waited,
+                }
+                _, left = await finish(pay, self.database, held, used)
             if left is not None:
                 raise left
 
@@ -203,7 +203,31 @@ async def finish(
 
 # ---------------------------------------------------------------------------------------------------------------------
 # In the database. Rows are locked in one order everywhere, so that nobody waits in a circle: the reservation, the key's
-# minute, budgets by number.
+# minute, budgets by number. Every answer passes here twice: the statements are made once and go past the mapper.
+
+_KEY, _WINDOW = table_of(ApiKey), table_of(RateWindow)
+_RESERVATION, _USAGE = table_of(Reservation), table_of(Usage)
+_LIMITS = select(_KEY.c.requests_per_minute, _KEY.c.tokens_per_minute, _KEY.c.parallel).where(
+    _KEY.c.id == bindparam("of")
+)
+_TAKE = (
+    delete(_RESERVATION)
+    .where(_RESERVATION.c.id == bindparam("of"))
+    .returning(
+        _RESERVATION.c.key,
+        _RESERVATION.c.window,
+        _RESERVATION.c.tokens,
+        _RESERVATION.c.amount,
+        _RESERVATION.c.account_budget,
+        _RESERVATION.c.key_budget,
+    )
+)
+_LEARN = (
+    update(_WINDOW)
+    .where(_WINDOW.c.key == bindparam("of"), _WINDOW.c.minute == bindparam("of_minute"))
+    .values(tokens=_WINDOW.c.tokens + bindparam("more"))
+)
+_SET_ASIDE, _NOTE = insert(_RESERVATION), insert(_USAGE)
 
 
 def hold(
@@ -215,39 +239,31 @@ def hold(
         headers = count_request(db, caller.key, sum(tokens), present) if caller.key is not None else {}
         tariff = tariff_of(db, model)
         amount = tariff.cost(*tokens)
-        used = []
-        for budget in budgets_of(db, caller):
-            if not budgets.reserve(db, budget, amount):
-                whose = "This key's" if budget.account is None else "Your account's"
+        fitting = budgets.limits(db, caller.account, caller.key)
+        for limit in fitting:
+            if not budgets.reserve(db, limit, amount):
+                whose = "This key's" if limit.of_key else "Your account's"
                 raise out_of_quota(
                     f"{whose} budget does not hold what this request may cost; ask for fewer tokens, or for more budget."
                 )
-            used.append(budget)
-        row = Reservation(
-            id=secrets.token_hex(16),
-            holder=holder,
-            account=caller.account,
-            key=caller.key,
-            model=model,
-            account_budget=next((budget.id for budget in used if budget.key is None), None),
-            key_budget=next((budget.id for budget in used if budget.key is not None), None),
-            prompt_price=tariff.prompt,
-            completion_price=tariff.completion,
-            amount=amount,
-            tokens=sum(tokens),
-            window=present - present % 60,
-            created=present,
-            lease=present + lease,
-        )
-        db.add(row)
-        return Held(row.id, tariff, amount, tuple(budget.id for budget in used), headers)
-
-
-def budgets_of(db: Session, caller: Caller) -> list[Budget]:
-    """The account's budget and the key's, as far as there are any, by number."""
-    mine = Budget.account == caller.account
-    query = select(Budget).where(mine if caller.key is None else or_(mine, Budget.key == caller.key))
-    return list(db.scalars(query.order_by(Budget.id)))
+        row: dict[str, Any] = {
+            "id": secrets.token_hex(16),
+            "holder": holder,
+            "account": caller.account,
+            "key": caller.key,
+            "model": model,
+            "account_budget": next((limit.id for limit in fitting if not limit.of_key), None),
+            "key_budget": next((limit.id for limit in fitting if limit.of_key), None),
+            "prompt_price": tariff.prompt,
+            "completion_price": tariff.completion,
+            "amount": amount,
+            "tokens": sum(tokens),
+            "window": present - present % 60,
+            "created": present,
+            "lease": present + lease,
+        }
+        db.connection().execute(_SET_ASIDE, row)
+        return Held(row["id"], tariff, amount, tuple(limit.id for limit in fitting), headers)
 
 
 def count_request(db: Session, key: int, tokens: int, present: int) -> dict[str, str]:
@@ -256,41 +272,39 @@ def count_request(db: Session, key: int, tokens: int, present: int) -> dict[str,
     Raises:
         ApiError: 429, the minute is full, or too many answers are being written for this key.
     """
-    row = db.get_one(ApiKey, key)
-    if row.requests_per_minute is None and row.tokens_per_minute is None and row.parallel is None:
+    requests_limit, tokens_limit, parallel = db.connection().execute(_LIMITS, {"of": key}).one()
+    if requests_limit is None and tokens_limit is None and parallel is None:
         return {}
     minute, wait = present - present % 60, 60 - present % 60
     add_missing(db, RateWindow, key=key, minute=minute, requests=0, tokens=0)
     window = db.scalars(select(RateWindow).where(RateWindow.key == key).with_for_update()).one()
     if window.minute != minute:
         window.minute, window.requests, window.tokens = minute, 0, 0
-    if row.requests_per_minute is not None and window.requests >= row.requests_per_minute:
-        raise rate_limited(f"This key may send {row.requests_per_minute} requests a minute.", wait)
-    if row.tokens_per_minute is not None and window.tokens + tokens > row.tokens_per_minute:
-        raise rate_limited(
-            f"This key may use {row.tokens_per_minute} tokens a minute; this request may take {tokens}.", wait
-        )
+    if requests_limit is not None and window.requests >= requests_limit:
+        raise rate_limited(f"This key may send {requests_limit} requests a minute.", wait)
+    if tokens_limit is not None and window.tokens + tokens > tokens_limit:
+        raise rate_limited(f"This key may use {tokens_limit} tokens a minute; this request may take {tokens}.", wait)
     running = select(func.count()).select_from(Reservation).where(Reservation.key == key, Reservation.lease > present)
-    if row.parallel is not None and (db.scalar(running) or 0) >= row.parallel:
-        raise rate_limited(f"This key may have {row.parallel} requests answered at the same time.", 1)
+    if parallel is not None and (db.scalar(running) or 0) >= parallel:
+        raise rate_limited(f"This key may have {parallel} requests answered at the same time.", 1)
     window.requests, window.tokens = window.requests + 1, window.tokens + tokens
     headers: dict[str, str] = {}
-    for what, limit, count in (
-        ("requests", row.requests_per_minute, window.requests),
-        ("tokens", row.tokens_per_minute, window.tokens),
-    ):
+    for what, limit, count in (("requests", requests_limit, window.requests), ("tokens", tokens_limit, window.tokens)):
         if limit is not None:
             left = {"limit": str(limit), "remaining": str(limit - count), "reset": f"{wait}s"}
             headers |= {f"x-ratelimit-{name}-{what}": value for name, value in left.items()}
     return headers
 
 
-def pay(database: Database, held: Held, usage: Usage) -> None:
+def pay(database: Database, held: Held, used: Mapping[str, Any]) -> None:
     """Pays what an answer took, gives the rest back, and notes it, all in one transaction.
 
     What was set aside is the most that is ever paid: should an answer have taken more, the rest is noted as unbilled.
+
+    Args:
+        used: columns of `Usage` but for the money.
     """
-    tokens = (usage.prompt_tokens, usage.completion_tokens)
+    tokens = (used["prompt_tokens"], used["completion_tokens"])
     cost = held.tariff.cost(*tokens)
     with database.writing() as db:
         row = take(db, held.id, sum(tokens))
@@ -300,8 +314,8 @@ def pay(database: Database, held: Held, usage: Usage) -> None:
             paid = min(cost, held.amount)
             for budget in held.budgets:
                 budgets.spend_reserved(db, budget, held.amount, paid)
-        usage.cost, usage.unbilled = paid, cost - paid
-        db.add(usage)
+        db.flush()
+        db.connection().execute(_NOTE, {**used, "cost": paid, "unbilled": cost - paid})
 
 
 def release(database: Database, reservation: str) -> bool:
@@ -315,15 +329,12 @@ def release(database: Database, reservation: str) -> bool:
         return True
 
 
-def take(db: Session, reservation: str, tokens: int) -> Reservation | None:
+def take(db: Session, reservation: str, tokens: int) -> Row[*tuple[Any, ...]] | None:
     """Takes a reservation away: whoever gets it here answers for its money. The key's minute learns the true tokens."""
-    row = db.scalars(delete(Reservation).where(Reservation.id == reservation).returning(Reservation)).one_or_none()
+    row = db.connection().execute(_TAKE, {"of": reservation}).one_or_none()
     if row is not None and row.key is not None:
-        db.execute(
-            update(RateWindow)
-            .where(RateWindow.key == row.key, RateWindow.minute == row.window)
-            .values(tokens=RateWindow.tokens + tokens - row.tokens)
-        )
+        learned = {"of": row.key, "of_minute": row.window, "more": tokens - row.tokens}
+        db.connection().execute(_LEARN, learned)
     return row
 
 

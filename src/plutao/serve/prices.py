@@ -4,13 +4,13 @@ import re
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 
-from sqlalchemy import select
+from sqlalchemy import bindparam, or_, select
 from sqlalchemy.orm import Session
 
 from plutao.errors import UserError
 from plutao.serve import audit
 from plutao.serve.audit import By
-from plutao.serve.tables.base import now
+from plutao.serve.tables.base import now, table_of
 from plutao.serve.tables.metering import House, Price
 
 ANY = "*"
@@ -31,11 +31,19 @@ class Tariff:
         return -(-(prompt_tokens * self.prompt + completion_tokens * self.completion) // 1000)
 
 
+_PRICE = table_of(Price)
+_OF_MODEL = select(_PRICE.c.model, _PRICE.c.prompt, _PRICE.c.completion).where(
+    or_(_PRICE.c.model == bindparam("wanted"), _PRICE.c.model == ANY)
+)
+
+
 def tariff_of(db: Session, model: str) -> Tariff:
     """A model's own price, else that of `*`, else nothing."""
-    rows = {row.model: row for row in db.scalars(select(Price).where(Price.model.in_([model, ANY])))}
-    row = rows.get(model) or rows.get(ANY)
-    return Tariff() if row is None else Tariff(row.prompt, row.completion)
+    rows = {
+        name: Tariff(prompt, completion)
+        for name, prompt, completion in db.connection().execute(_OF_MODEL, {"wanted": model})
+    }
+    return rows.get(model) or rows.get(ANY) or Tariff()
 
 
 def set_price(db: Session, model: str, tariff: Tariff, by: By) -> Price:

@@ -3,9 +3,9 @@ becomes of a person's rows.
 """
 
 import time
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
-from sqlalchemy import JSON, BigInteger, ForeignKey, Integer, MetaData, String
+from sqlalchemy import JSON, BigInteger, ForeignKey, Integer, MetaData, String, Table
 from sqlalchemy.orm import DeclarativeBase, mapped_column
 
 NAMES = {
@@ -44,6 +44,11 @@ Name = Annotated[str, mapped_column(String(200))]
 def account_column(*, on_delete: str = "CASCADE", **options: Any) -> Any:
     """A column that names an account."""
     return mapped_column(Number, ForeignKey("accounts.id", ondelete=on_delete), **options)
+
+
+def table_of(mapped: type[Base]) -> Table:
+    """A class's table, for statements that go past the mapper."""
+    return cast(Table, mapped.__table__)
 
 
 def now() -> int:
