@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from commands import listen_to_ctrl_c
 from talker import save_talker
 from typer.testing import CliRunner, Result
 
@@ -181,7 +182,13 @@ class Terminal:
         command = [sys.executable, "-m", "plutao", "chat", *options]
         settings = os.environ | {"TERM": "dumb", "OMP_NUM_THREADS": "1"}
         self.process = subprocess.Popen(
-            command, stdin=slave, stdout=slave, stderr=slave, env=settings, start_new_session=True
+            command,
+            stdin=slave,
+            stdout=slave,
+            stderr=slave,
+            env=settings,
+            start_new_session=True,
+            preexec_fn=listen_to_ctrl_c,
         )
         os.close(slave)
         self.bytes = b""

@@ -57,7 +57,13 @@ def books(database: Database, caller: Caller) -> tuple[int, int, int]:
 
 def usage_of(caller: Caller, prompt: int, completion: int) -> dict[str, Any]:
     numbers = {"prompt_tokens": prompt, "completion_tokens": completion, "seconds": 0.5, "waited": 0.5}
-    return {"moment": now(), "account": caller.account, "key": caller.key, "model": MODEL, "endpoint": "completions"} | numbers
+    return {
+        "moment": now(),
+        "account": caller.account,
+        "key": caller.key,
+        "model": MODEL,
+        "endpoint": "completions",
+    } | numbers
 
 
 # ---------------------------------------------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 import io
 import os
 import random
+import signal
 import subprocess
 import sys
 from contextlib import redirect_stderr, redirect_stdout
@@ -104,12 +105,24 @@ def sentence(err: str) -> str:
 
 
 def start(*arguments: object, **environment: str) -> "subprocess.Popen[str]":
-    """The command in a process of its own, with one thread, for signals, kills and exit codes."""
+    """The command in a process of its own, with one thread, for signals, kills and exit codes; Ctrl-C reaches it even where
+    the tests run behind a shell that told its children not to listen.
+    """
     command = [sys.executable, "-m", "plutao", *map(str, arguments)]
     everything = {**os.environ, "OMP_NUM_THREADS": "1", **environment}
     return subprocess.Popen(
-        command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=everything
+        command,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=everything,
+        preexec_fn=listen_to_ctrl_c,
     )
+
+
+def listen_to_ctrl_c() -> None:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def in_a_process(*arguments: object, **environment: str) -> Answer:

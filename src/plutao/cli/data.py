@@ -1,6 +1,7 @@
 """`plutao data`: sources in, clean shards out, what is in them, open corpora by name."""
 
 import json
+from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any

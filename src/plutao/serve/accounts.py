@@ -10,7 +10,7 @@ from plutao.errors import UserError
 from plutao.serve import audit, sessions, throttle
 from plutao.serve.audit import By
 from plutao.serve.database import Database
-from plutao.serve.errors import unauthenticated
+from plutao.serve.errors import Refusal, unauthenticated
 from plutao.serve.passwords import check_quality, passwords
 from plutao.serve.roles import ROLES
 from plutao.serve.secrets import digest, new_token

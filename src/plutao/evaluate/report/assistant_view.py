@@ -1,6 +1,7 @@
 """The report's sections on how an assistant was made: conversations, reward model, reinforcement; then those on what came of it."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from plutao.evaluate.report import assistant_figures as figures
 from plutao.evaluate.report import wins_view
