@@ -2,6 +2,8 @@
 
     python benchmarks/serving.py PROJECT --seconds 300 --clients 64 --against serve --against continuous
 
+With `--full` answers go on to `--max-tokens` instead of ending where the model ends them (the demo's have 12 tokens).
+
 Starts `plutao serve` on the project with an account and a database of its own, and lets clients ask it for so many seconds,
 each its next question as soon as the last one is answered. Every answer is compared with what the engine writes alone.
 Reported: tokens a second, beside those of the engine itself answering the same questions in one batch; time to the first
@@ -23,10 +25,11 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx
 
@@ -34,6 +37,7 @@ from plutao.generate.chat import load_chat
 from plutao.generate.sampling import Sampling
 from plutao.project import resolve_model
 from plutao.text.chat import Message
+from plutao.text.tokenizer import Tokenizer
 from plutao.worlds import world
 
 QUESTIONS = 64
@@ -73,10 +77,12 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
         "slots": arguments.slots,
         "seconds": arguments.seconds,
         "max_tokens": arguments.max_tokens,
+        "full": arguments.full,
         "cores": os.cpu_count(),
         "processor": processor(),
         "sides": {},
     }
+    arguments.bias = endless(folder) if arguments.full else {}
     own = alone(folder, asked, arguments)
     result["engine_alone_tokens_per_second"] = round(own, 1)
     with plutao(arguments) as server:
@@ -92,12 +98,22 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
     return result
 
 
+def endless(folder: Path) -> dict[str, float]:
+    """The bias by which answers go on to their last token."""
+    tokenizer = Tokenizer.load(folder)
+    return {str(tokenizer.special("<|im_end|>")): -100.0, str(tokenizer.end_of_text): -100.0}
+
+
 def alone(folder: Path, asked: list[Question], arguments: argparse.Namespace) -> float:
     """Tokens a second of the engine by itself, with as many slots, in batches; notes the right answers on the way."""
     chat = load_chat(folder, slots=arguments.slots)
-    sampling = Sampling(temperature=arguments.temperature, max_tokens=arguments.max_tokens)
+    sampling = Sampling(
+        temperature=arguments.temperature,
+        max_tokens=arguments.max_tokens,
+        logit_bias=tuple((int(token), bias) for token, bias in arguments.bias.items()),
+    )
     for question in asked:
-        sampled = Sampling(temperature=arguments.temperature, max_tokens=arguments.max_tokens, seed=question.seed)
+        sampled = replace(sampling, seed=question.seed)
         question.answer = chat.answer([(Message("user", question.text),)], sampled)[0][0].text
     conversations = [(Message("user", question.text),) for question in asked] * 8
     begun = time.perf_counter()
@@ -197,19 +213,19 @@ async def load(
     server: Server, model: str, asked: list[Question], arguments: argparse.Namespace, checked: bool
 ) -> dict[str, Any]:
     """Warms up with one round of the questions, then measures."""
-    limits = httpx.Limits(max_connections=None, max_keepalive_connections=arguments.clients)
-    headers = {"Authorization": f"Bearer {server.key}"}
-    async with httpx.AsyncClient(base_url=server.url, headers=headers, limits=limits, timeout=600) as client:
-        warm = Measured()
-        await client_of(client, model, asked, 0, arguments, warm, time.monotonic() + 60, most=1)
-        before, begun = processor_seconds(server.pid), time.monotonic()
-        end = begun + arguments.seconds
-        memory = asyncio.create_task(watch_memory(server.pid, arguments.seconds))
-        seen = Measured()
-        clients = [client_of(client, model, asked, place, arguments, seen, end) for place in range(arguments.clients)]
-        await asyncio.gather(*clients)
-        spent, after = time.monotonic() - begun, processor_seconds(server.pid)
-        memories = await memory
+    people = [Client(server) for _ in range(arguments.clients)]
+    warm = Measured()
+    await client_of(people[0], model, asked, 0, arguments, warm, time.monotonic() + 60, most=1)
+    before, begun = processor_seconds(server.pid), time.monotonic()
+    own = time.process_time()
+    end = begun + arguments.seconds
+    memory = asyncio.create_task(watch_memory(server.pid, arguments.seconds))
+    seen = Measured()
+    clients = [client_of(one, model, asked, place, arguments, seen, end) for place, one in enumerate(people)]
+    await asyncio.gather(*clients)
+    spent, after = time.monotonic() - begun, processor_seconds(server.pid)
+    own = time.process_time() - own
+    memories = await memory
     return {
         "tokens_per_second": round(seen.tokens / spent, 1),
         "requests": seen.requests,
@@ -220,12 +236,50 @@ async def load(
         "first_token_seconds": percentiles(seen.first),
         "between_tokens_seconds": percentiles(seen.between),
         "memory_megabytes": memories,
-        "processor_seconds": {name: round(after[name] - before[name], 2) for name in after},
+        "processor_seconds": {name: round(after[name] - before[name], 2) for name in after}
+        | {"clients": round(own, 2)},
     }
 
 
+class Client:
+    """One connection that is kept. Clients share the machine with the server, so this one reads no more than it must:
+    status, chunks of events, and from each event its JSON.
+    """
+
+    def __init__(self, server: Server) -> None:
+        url = urlsplit(server.url)
+        self.host, self.port, self.path, self.key = url.hostname, url.port, url.path, server.key
+        self.reader: asyncio.StreamReader | None = None
+        self.writer: asyncio.StreamWriter | None = None
+
+    async def events(self, body: dict[str, Any]) -> AsyncIterator[dict[str, Any]]:
+        """What `data:` lines hold; each chunk that is sent ends with a whole event.
+
+        Raises:
+            RuntimeError: any status but 200.
+        """
+        if self.reader is None or self.writer is None:
+            self.reader, self.writer = await asyncio.open_connection(self.host, self.port)
+        try:
+            content = json.dumps(body).encode()
+            head = f"POST {self.path}/chat/completions HTTP/1.1\r\nHost: {self.host}\r\nAuthorization: Bearer {self.key}\r\n"
+            head += f"Content-Type: application/json\r\nContent-Length: {len(content)}\r\n\r\n"
+            self.writer.write(head.encode() + content)
+            answer = await self.reader.readuntil(b"\r\n\r\n")
+            if not answer.startswith(b"HTTP/1.1 200"):
+                raise RuntimeError(f"{answer.decode()} {(await self.reader.read(500)).decode()}"[:400])
+            while not (chunk := await self.reader.readuntil(b"\n\r\n")).startswith(b"0\r\n"):
+                for line in chunk.splitlines():
+                    if line.startswith(b"data: {"):
+                        yield json.loads(line[6:])
+        except BaseException:
+            self.writer.close()
+            self.reader = self.writer = None
+            raise
+
+
 async def client_of(
-    client: httpx.AsyncClient,
+    client: Client,
     model: str,
     asked: list[Question],
     place: int,
@@ -245,12 +299,13 @@ async def client_of(
             "max_tokens": arguments.max_tokens,
             "temperature": arguments.temperature,
             "seed": question.seed,
+            "logit_bias": arguments.bias or None,
             "stream": True,
             "stream_options": {"include_usage": True},
         }
         try:
             text = await read_answer(client, body, seen)
-        except (httpx.HTTPError, ValueError, RuntimeError) as error:
+        except (OSError, EOFError, ValueError, RuntimeError) as error:
             seen.errors.append(f"{type(error).__name__}: {error}"[:300])
             await asyncio.sleep(0.2)
             continue
@@ -258,29 +313,23 @@ async def client_of(
         seen.wrong += text != question.answer
 
 
-async def read_answer(client: httpx.AsyncClient, body: dict[str, Any], seen: Measured) -> str:
+async def read_answer(client: Client, body: dict[str, Any], seen: Measured) -> str:
     """The text of one streamed answer; notes when each piece came."""
     asked = last = time.perf_counter()
     texts: list[str] = []
     counted = None
-    async with client.stream("POST", "/chat/completions", json=body) as response:
-        if response.status_code != 200:
-            raise RuntimeError(f"{response.status_code} {(await response.aread())[:200]!r}")
-        async for line in response.aiter_lines():
-            if not line.startswith("data: {"):
-                continue
-            chunk = json.loads(line[6:])
-            if "error" in chunk:
-                raise RuntimeError(str(chunk["error"])[:200])
-            if chunk.get("usage"):
-                counted = chunk["usage"]["completion_tokens"]
-            for choice in chunk.get("choices") or ():
-                text = (choice.get("delta") or {}).get("content")
-                if text:
-                    now = time.perf_counter()
-                    (seen.between if texts else seen.first).append(now - (last if texts else asked))
-                    last = now
-                    texts.append(text)
+    async for chunk in client.events(body):
+        if "error" in chunk:
+            raise RuntimeError(str(chunk["error"])[:200])
+        if chunk.get("usage"):
+            counted = chunk["usage"]["completion_tokens"]
+        for choice in chunk.get("choices") or ():
+            text = (choice.get("delta") or {}).get("content")
+            if text:
+                now = time.perf_counter()
+                (seen.between if texts else seen.first).append(now - (last if texts else asked))
+                last = now
+                texts.append(text)
     seen.tokens += len(texts) if counted is None else counted
     return "".join(texts)
 
@@ -346,6 +395,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, help="of the engine's process")
     parser.add_argument("--seconds", type=float, default=60)
     parser.add_argument("--max-tokens", type=int, default=96)
+    parser.add_argument("--full", action="store_true", help="answers go on to --max-tokens")
     parser.add_argument("--temperature", type=float, default=1.0)
     parser.add_argument("--against", action="append", choices=("serve", "continuous"), default=[])
     arguments = parser.parse_args()

@@ -46,7 +46,7 @@ def test_a_stream_has_openais_order_and_the_same_words(client: OpenAI) -> None:
     assert chunks[0].choices[0].delta.role == "assistant"
     assert all(chunk.choices[0].delta.role is None for chunk in chunks[1:-1])
     assert "".join(chunk.choices[0].delta.content or "" for chunk in chunks[:-1]) == ANSWER
-    assert len([chunk for chunk in chunks[:-1] if chunk.choices[0].delta.content]) > 2, "not word by word"
+    assert len([chunk for chunk in chunks[:-1] if chunk.choices[0].delta.content]) > 1, "not as it is written"
     ending = chunks[-2].choices[0]
     assert ending.finish_reason == "stop" and ending.delta.model_dump(exclude_none=True) == {}
     assert chunks[-1].choices == [] and chunks[-1].usage.completion_tokens > 2

@@ -7,6 +7,7 @@ they are; the tokens wait with them, so that the pieces told always join to the 
 import codecs
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from typing import Self
 
 from plutao.generate.answers import Alternatives, StopScanner
 from plutao.serve.backend.contract import Alternative, Delta
@@ -30,6 +31,11 @@ class Gained:
 
     text: str = ""
     tokens: list[Scored] = field(default_factory=list)
+
+    def __iadd__(self, more: "Gained") -> Self:
+        self.text += more.text
+        self.tokens += more.tokens
+        return self
 
     def delta(self, index: int) -> Delta:
         return delta_of(index, self.text, self.tokens)

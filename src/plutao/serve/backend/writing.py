@@ -1,5 +1,6 @@
 """One job inside the engine's process: its requests to the engine, its tools, and what is told of it."""
 
+import math
 import secrets
 import time
 from collections.abc import Sequence
@@ -12,12 +13,16 @@ from plutao.generate.serving import ServingEngine
 from plutao.generate.tools import Calculator
 from plutao.serve.backend.contract import Delta, Finished, Reason
 from plutao.serve.backend.reader import Order
-from plutao.serve.backend.words import Words, delta_of, score
+from plutao.serve.backend.words import Gained, Words, delta_of, score
 from plutao.text.chat import Message
 
 REASONS: dict[str, Reason] = {"stop": "stop", "probability": "stop", "aborted": "aborted"}
 """Of the engine's; all others are `length`."""
 Event = Delta | Finished
+BREATH = 0.025
+"""Seconds between two deltas of an answer, at the least: forty a second are more than anybody reads, and each costs the
+service as much as a token costs the engine of a small model.
+"""
 
 
 class Writing:
@@ -43,6 +48,8 @@ class Writing:
         self._drafts = [Draft(list(order.tokens), self.seed, place, 0, order.outside) for place in range(count)]
         self._words = [self._new_words() for _ in range(count)]
         self._texts = [""] * count
+        self._held = [Gained() for _ in range(count)]  # not told yet
+        self._told = [-math.inf] * count  # when something was told last
         self._spent = [0.0] * count
         self._cached = [0] * count
         self._open = set(range(count))
@@ -56,19 +63,16 @@ class Writing:
         if piece.prompt is not None:
             return [self._echo(piece)]
         index = self._index.get(piece.request, piece.answer)
-        events: list[Event] = []
         completion = piece.completion
         if self._sampling.drawn > self._sampling.n and completion is not None:  # they come whole, when all have ended
             gained = self._words[index].add(completion.tokens, completion.token_logprobs, completion.alternatives)
         else:
             gained = self._words[index].add(piece.tokens, piece.token_logprobs, piece.alternatives)
         if completion is not None:
-            last = self._words[index].finish()
-            gained.text += last.text
-            gained.tokens += last.tokens
-        if gained.text or gained.tokens:
-            self._texts[index] += gained.text
-            events.append(gained.delta(index))
+            gained += self._words[index].finish()
+        self._texts[index] += gained.text
+        self._held[index] += gained
+        events = self._tell(index, completion is not None)
         if completion is not None:
             events += self._turn(index, completion, piece.request)
         return events
@@ -83,8 +87,8 @@ class Writing:
         for index in sorted(self._open):
             words = self._words[index].finish()
             self._texts[index] += words.text
-            if words.text:
-                events.append(words.delta(index))
+            self._held[index] += words
+            events += self._tell(index, True)
             draft = self._drafts[index]
             if (completion := partial.get(index)) is not None:
                 draft.tokens += completion.tokens
@@ -99,6 +103,14 @@ class Writing:
         for number in self.requests:
             self._engine.abort(number)
         self._open.clear()
+
+    def _tell(self, index: int, at_once: bool) -> list[Event]:
+        """What an answer gained since it was last heard of, if it is time."""
+        held, present = self._held[index], time.monotonic()
+        if not (held.text or held.tokens) or not (at_once or present - self._told[index] >= BREATH):
+            return []
+        self._held[index], self._told[index] = Gained(), present
+        return [held.delta(index)]
 
     # -----------------------------------------------------------------------------------------------------------------
     # Turns
