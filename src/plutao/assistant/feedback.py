@@ -181,6 +181,20 @@ def write(found: Feedback, root: Path, name: str = SOURCE) -> dict[str, str]:
     return written
 
 
+def forget(root: Path, labeller: str, name: str = SOURCE) -> None:
+    """Takes somebody's rows out of both files, as they are now: whoever leaves is not learned from again."""
+    for folder in ("rankings", "conversations"):
+        path = file_of(root / "data" / folder, name)
+        if not path.is_file():
+            continue
+        lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+        kept = [line for line in lines if json.loads(line).get("labeller") != labeller]
+        if not kept:
+            path.unlink()
+        elif len(kept) < len(lines):
+            write_text(path, "".join(kept))
+
+
 def ranking_of(one: Given) -> Ranking:
     return Ranking(
         messages=one.messages,

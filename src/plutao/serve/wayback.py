@@ -15,10 +15,11 @@ from plutao.assistant.feedback import Feedback, Given, Handling
 from plutao.errors import UserError
 from plutao.evaluate import progress
 from plutao.files import write_json
-from plutao.serve import audit, jobs, judgements, promotion, weighing
+from plutao.serve import accounts, audit, jobs, judgements, promotion, weighing
 from plutao.serve.audit import By
 from plutao.serve.database import Database
 from plutao.serve.errors import Refusal
+from plutao.serve.tables.accounts import Account
 from plutao.serve.tables.base import now
 from plutao.serve.tables.chats import ChatMessage, Conversation, Correction, Verdict
 from plutao.serve.tables.jobs import TrainingJob
@@ -55,6 +56,17 @@ class Step:
 def everything(db: Session, handling: Handling = "leave_out") -> Feedback:
     """All that people gave on the pages, sorted into what can be learned from and what can't."""
     return feedback.gather(chain(judgements.given(db), given_in_chats(db)), handling)
+
+
+def forget(database: Database, root: Path, account: Account, by: By) -> None:
+    """Takes away all that is personal of somebody, in the database and in the rows that the next training would read.
+
+    Raises:
+        UserError: nobody would own the service any more.
+    """
+    with database.writing() as db:
+        accounts.forget(db, db.get_one(Account, account.id), by)
+    feedback.forget(root, f"person-{account.id}")
 
 
 def given_in_chats(db: Session) -> Iterator[Given]:

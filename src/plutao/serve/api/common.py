@@ -1,5 +1,6 @@
 """What the routes about people, keys and money share: who asks, where from, the database, and texts that can be kept."""
 
+import pathlib
 from typing import Annotated, Any, cast
 
 from fastapi import Depends, Path, Request
@@ -14,6 +15,12 @@ from plutao.serve.sessions import visitor_of
 
 def database_of(request: Request) -> Database:
     return cast(Database, request.app.state.database)
+
+
+def root_of(request: Request) -> pathlib.Path:
+    """The project's folder."""
+    root: pathlib.Path = request.app.state.settings.root
+    return root
 
 
 def by_of(request: Request, caller: Caller) -> By:

@@ -7,9 +7,9 @@ from pydantic import BaseModel
 from sqlalchemy import select
 from starlette.responses import JSONResponse
 
-from plutao.serve import accounts, audit, sessions, throttle
+from plutao.serve import accounts, audit, sessions, throttle, wayback
 from plutao.serve.accounts import SignedIn
-from plutao.serve.api.common import DENIALS, Asked, Kept, Number, Password, Person, by_of
+from plutao.serve.api.common import DENIALS, Asked, Kept, Number, Password, Person, by_of, root_of
 from plutao.serve.api.sign_in import Me, me, welcome
 from plutao.serve.errors import ApiError
 from plutao.serve.identity import get_owned
@@ -133,6 +133,5 @@ def export(request: Request, caller: Person, database: Kept) -> JSONResponse:
 def forget(ask: Forget, request: Request, response: Response, caller: Person, database: Kept) -> None:
     """Takes away all that is personal, for good. Sums of usage stay, without a name."""
     account = prove(request, caller.account, ask.password)
-    with database.writing() as db:
-        accounts.forget(db, db.get_one(Account, account.id), by_of(request, caller))
+    wayback.forget(database, root_of(request), account, by_of(request, caller))
     sessions.take_cookie(response)

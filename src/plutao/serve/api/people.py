@@ -7,8 +7,8 @@ from pydantic import BaseModel
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from plutao.serve import accounts, audit
-from plutao.serve.api.common import DENIALS, Asked, Kept, Number, Owner, Short, by_of
+from plutao.serve import accounts, audit, wayback
+from plutao.serve.api.common import DENIALS, Asked, Kept, Number, Owner, Short, by_of, root_of
 from plutao.serve.errors import not_found
 from plutao.serve.roles import Role
 from plutao.serve.tables.accounts import Account
@@ -134,8 +134,9 @@ def new_link(id: Number, request: Request, caller: Owner, database: Kept) -> Inv
 @router.delete("/people/{id}", status_code=204, summary="Forget somebody")
 def forget(id: Number, request: Request, caller: Owner, database: Kept) -> None:
     """Takes away all that is personal of them, for good."""
-    with database.writing() as db:
-        accounts.forget(db, find(db, id), by_of(request, caller))
+    with database.reading() as db:
+        account = find(db, id)
+    wayback.forget(database, root_of(request), account, by_of(request, caller))
 
 
 @router.get("/audit", response_model=AuditLog, summary="Who did what")

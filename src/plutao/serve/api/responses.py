@@ -115,7 +115,8 @@ async def cancel(id: str, request: Request, caller: Inference) -> Response:
 async def input_items(id: str, request: Request, caller: Inference) -> Response:
     row = await stored.find(request, caller, id, ENDPOINT)
     items = [input_item(item) for item in row.request["asked"]["input"]]
-    return Json(ItemList(data=items, first_id=items[0]["id"], last_id=items[-1]["id"]))
+    ends = {"first_id": items[0]["id"], "last_id": items[-1]["id"]} if items else {}
+    return Json(ItemList(data=items, **ends))
 
 
 # ---------------------------------------------------------------------------------------------------------------------

@@ -1,7 +1,6 @@
 """For owners: people, keys, models, prices and budgets, usage, the audit log, and what lies on the disk."""
 
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Form, Query, Request
@@ -11,9 +10,9 @@ from sqlalchemy.orm import Session
 from starlette.responses import Response
 
 from plutao.errors import UserError
-from plutao.serve import accounts, audit, budgets, keys, prices, usage
+from plutao.serve import accounts, audit, budgets, keys, prices, usage, wayback
 from plutao.serve.answering import Services
-from plutao.serve.api.common import Kept, Number, Short, by_of
+from plutao.serve.api.common import Kept, Number, Short, by_of, root_of
 from plutao.serve.api.keys import holder_of
 from plutao.serve.api.money import MEASURED_OVER, budget_out
 from plutao.serve.api.people import find, link_address
@@ -130,8 +129,9 @@ def new_link(request: Request, id: Number, caller: OwnerReader, database: Kept) 
 @router.post("/people/{id}/forget")
 def forget(request: Request, id: Number, caller: OwnerReader, database: Kept) -> Response:
     try:
-        with database.writing() as db:
-            accounts.forget(db, find(db, id), by_of(request, caller))
+        with database.reading() as db:
+            account = find(db, id)
+        wayback.forget(database, root_of(request), account, by_of(request, caller))
     except (UserError, ApiError) as error:
         return people_page(request, database, in_words(request, error))
     return RedirectResponse("/owner/people", 303)
@@ -415,5 +415,5 @@ def audit_log(
 
 @router.get("/storage")
 def on_disk(request: Request, caller: OwnerReader, database: Kept) -> Response:
-    root: Path = request.app.state.settings.root
+    root = root_of(request)
     return shown(request, "storage", **storage.measure(root, database))

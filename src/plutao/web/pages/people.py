@@ -8,9 +8,9 @@ from sqlalchemy import select
 from starlette.responses import Response
 
 from plutao.errors import UserError
-from plutao.serve import accounts, sessions
+from plutao.serve import accounts, sessions, wayback
 from plutao.serve.accounts import SignedIn
-from plutao.serve.api.common import Kept, Number, Password, Short, by_of
+from plutao.serve.api.common import Kept, Number, Password, Short, by_of, root_of
 from plutao.serve.api.own import prove
 from plutao.serve.errors import ApiError
 from plutao.serve.identity import Caller, get_owned, same_origin
@@ -213,9 +213,8 @@ def sign_device_out(id: Number, caller: Reader, database: Kept) -> Response:
 def forget(request: Request, caller: Reader, database: Kept, password: Annotated[Password, Form()] = "") -> Response:
     """Takes away all that is personal, for good."""
     try:
-        prove(request, caller.account, password)
-        with database.writing() as db:
-            accounts.forget(db, db.get_one(Account, caller.account), by_of(request, caller))
+        account = prove(request, caller.account, password)
+        wayback.forget(database, root_of(request), account, by_of(request, caller))
     except (UserError, ApiError) as error:
         return account_page(request, caller, database, problem=explain(request, error), status=400)
     response = RedirectResponse("/sign-in", 303)

@@ -13,7 +13,7 @@ from plutao import recipe as recipes
 from plutao.errors import UserError
 from plutao.project import RECIPE_FILE
 from plutao.serve import jobs, promotion
-from plutao.serve.api.common import Kept, Number, Short, by_of
+from plutao.serve.api.common import Kept, Number, Short, by_of, root_of
 from plutao.serve.errors import bad_request, not_found
 from plutao.serve.tables.jobs import TrainingJob
 from plutao.train.progress import clock
@@ -30,11 +30,6 @@ MOST_COMPARED = 4
 OVERLAID = ("loss", "reward", "kl")
 LOWER_IS_BETTER = ("bits_per_byte", "validation_loss")
 MOST_OVERRIDES = 40
-
-
-def root_of(request: Request) -> Path:
-    root: Path = request.app.state.settings.root
-    return root
 
 
 def working_of(database: Kept, root: Path) -> TrainingJob | None:

@@ -10,7 +10,7 @@ from plutao import project as projects
 from plutao.assistant.feedback import Feedback, Handling
 from plutao.errors import UserError
 from plutao.serve import jobs, wayback
-from plutao.serve.api.common import Kept, Number, by_of
+from plutao.serve.api.common import Kept, Number, by_of, root_of
 from plutao.serve.database import Database
 from plutao.web.people import OwnerReader
 from plutao.web.templating import fragment, in_words, page
@@ -46,7 +46,7 @@ def findings_of(found: Feedback) -> list[Any]:
 
 def now_of(request: Request, database: Database) -> dict[str, Any]:
     """What changes while a training runs."""
-    root = request.app.state.settings.root
+    root = root_of(request)
     steps = wayback.steps(database, root)
     running = next((one for one in steps if one.job is not None and one.job.state == "running"), None)
     log = jobs.log_of(root, running.job.id) if running is not None and running.job is not None else ""
@@ -78,7 +78,7 @@ def train(
 ) -> Response:
     """Makes the data set and begins a run with it."""
     try:
-        wayback.train(database, request.app.state.settings.root, by_of(request, caller), handling)
+        wayback.train(database, root_of(request), by_of(request, caller), handling)
     except UserError as error:
         return feedback_page(request, database, handling, in_words(request, error))
     return RedirectResponse("/feedback#trainings", 303)
@@ -87,12 +87,12 @@ def train(
 @router.post("/feedback/{id}/promote")
 def promote(id: Number, request: Request, caller: OwnerReader, database: Kept) -> Response:
     """The new run becomes the one that people talk to."""
-    wayback.make_current(database, request.app.state.settings.root, id, by_of(request, caller))
+    wayback.make_current(database, root_of(request), id, by_of(request, caller))
     return RedirectResponse("/feedback#trainings", 303)
 
 
 @router.post("/feedback/{id}/back")
 def back(id: Number, request: Request, caller: OwnerReader, database: Kept) -> Response:
     """People talk to the run before it again."""
-    wayback.make_current(database, request.app.state.settings.root, id, by_of(request, caller), back=True)
+    wayback.make_current(database, root_of(request), id, by_of(request, caller), back=True)
     return RedirectResponse("/feedback#trainings", 303)

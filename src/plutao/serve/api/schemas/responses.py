@@ -136,6 +136,6 @@ class InputTokens(BaseModel):
 class ItemList(BaseModel):
     object: Literal["list"] = "list"
     data: list[dict[str, Any]]
-    first_id: str
-    last_id: str
+    first_id: str | None = None
+    last_id: str | None = None
     has_more: bool = False
