@@ -5,12 +5,20 @@ import re
 import signal
 import socket
 import subprocess
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
 import pytest
 from api_service import Service, project_of
 from commands import done, refused, start
+from sqlalchemy import func, select
+
+from plutao.serve.audit import By
+from plutao.serve.database import Database, open_database
+from plutao.serve.prices import Tariff, set_price
+from plutao.serve.tables.metering import Budget, Reservation, Usage
 
 PASSWORD = "correct horse battery 42"
 
@@ -78,11 +86,7 @@ def test_another_engine_answers_behind_the_same_accounts(engine_service: Service
     try:
         address = re.search(r"http://\S+?:\d+", "\n".join(lines_until(process, "Ctrl-C ends it.")))
         assert address
-        arguments = ("user", "create", root, "--email", "me@example.org", "--role", "owner")
-        created = subprocess.run(
-            ["plutao", *map(str, arguments)], input=f"{PASSWORD}\n", text=True, capture_output=True, env=here()
-        )
-        assert created.returncode == 0, created.stderr
+        run_with("user", "create", root, "--email", "me@example.org", "--role", "owner")
         key = json.loads(done("key", "create", root, "--json").out)["key"]
         with httpx.Client(base_url=address[0], headers={"Authorization": f"Bearer {key}"}, timeout=60) as client:
             names = [model["id"] for model in client.get("/v1/models").json()["data"]]
@@ -96,6 +100,80 @@ def test_another_engine_answers_behind_the_same_accounts(engine_service: Service
     finally:
         process.terminate()
         process.wait(timeout=60)
+
+
+def test_a_server_killed_under_load_comes_back_with_its_books_in_order(root: Path) -> None:
+    """kill -9 while many answers are being written; what was paid stays paid, what was set aside is free again."""
+    run_with("user", "create", root, "--email", "me@example.org", "--role", "owner")
+    key = json.loads(done("key", "create", root, "--json", "--budget", "1").out)["key"]
+    database = open_database(root=root)
+    with database.writing() as db:
+        set_price(db, "*", Tariff(1000, 3000), By())
+    ask = {"model": "current", "messages": [{"role": "user", "content": "Qual é o maior planeta?"}], "max_tokens": 200}
+    ask |= {"temperature": 3.0, "stream": True}  # long answers, of which many are cut off in their middle
+    server, url = listening(root)
+    heads = {"Authorization": f"Bearer {key}"}
+
+    def talk() -> int:
+        answered = 0
+        with httpx.Client(base_url=url, headers=heads, timeout=60) as client:
+            while True:
+                try:
+                    answered += client.post("/v1/chat/completions", json=ask).is_success
+                except httpx.HTTPError:
+                    return answered
+
+    with ThreadPoolExecutor(12) as people:
+        talks = [people.submit(talk) for _ in range(12)]
+        deadline = time.monotonic() + 60
+        while (books(database)[2] < 5 or not books(database)[3]) and time.monotonic() < deadline:
+            time.sleep(0.02)
+        server.kill()
+        server.wait(timeout=60)
+        answered = sum(talk.result(timeout=60) for talk in talks)
+    amount, reserved, uses, waiting, spent, paid = books(database)
+    assert waiting > 0, "nothing was being written"
+    assert spent == paid and reserved > 0 and spent + reserved <= amount
+    assert uses >= answered >= 5
+
+    server, url = listening(root)
+    try:
+        assert books(database)[1:4:2] == (0, 0), "the dead server's reservations are given back"
+        assert books(database)[4:] == (spent, paid)
+        with httpx.Client(base_url=url, headers=heads, timeout=60) as client:
+            answer = client.post("/v1/chat/completions", json={**ask, "temperature": 0, "stream": False})
+            assert answer.json()["choices"][0]["message"]["content"] == "O maior planeta é Júpiter."
+        assert books(database)[2] == uses + 1
+    finally:
+        server.terminate()
+        server.wait(timeout=60)
+        database.close()
+
+
+def listening(root: Path) -> tuple["subprocess.Popen[str]", str]:
+    server = start("serve", root, "--port", 0, PLUTAO_THREADS="1")
+    address = re.search(r"http://127\.0\.0\.1:\d+", "\n".join(lines_until(server, "Ctrl-C ends it.")))
+    assert address
+    return server, address[0]
+
+
+def books(database: Database) -> tuple[int, int, int, int, int, int]:
+    """The one budget's amount, what is set aside, how many answers were paid, how many are held, spent, the sum of bills."""
+    with database.reading() as db:
+        budget = db.scalars(select(Budget)).one()
+        uses, paid = db.execute(select(func.count(), func.coalesce(func.sum(Usage.cost), 0)).select_from(Usage)).one()
+        waiting, held = db.execute(
+            select(func.count(), func.coalesce(func.sum(Reservation.amount), 0)).select_from(Reservation)
+        ).one()
+    assert held == budget.reserved
+    return budget.amount, budget.reserved, uses, waiting, budget.spent, paid
+
+
+def run_with(*arguments: object) -> None:
+    """A `plutao user …` whose password is typed."""
+    command = ["plutao", *map(str, arguments)]
+    ended = subprocess.run(command, input=f"{PASSWORD}\n", text=True, capture_output=True, env=here())
+    assert ended.returncode == 0, ended.stderr
 
 
 def here() -> dict[str, str]:

@@ -50,6 +50,12 @@ def plan(
         raise UserError("--time and --tokens contradict each other: the time says how many tokens there will be.")
     recipe = choose(dir, model, vocabulary, context)
     devices, device = parse_hardware(hardware)
+    if "base" not in recipe.stages:
+        names = ", ".join(f"{name} ({length})" for name, length in other_stages(recipe).items())
+        raise UserError(
+            f"{dir / 'plutao.toml'} trains no base model, which is what a plan reckons; its stages: {names}. Name one with "
+            "--model."
+        )
     chosen = None if time is None else turn_dial(dir, recipe, time, device, devices, utilisation, model is not None)
     recipe = recipe if chosen is None else chosen.recipe
     config = shape_of(recipe, dir)
@@ -71,11 +77,25 @@ def plan(
         tokens_per_second=speed,
     )
     if json:
-        typer.echo(dumps(made.as_dict() | ({} if chosen is None else {"dial": chosen.as_json()})))
+        extra = {} if chosen is None else {"dial": chosen.as_json()}
+        typer.echo(dumps(made.as_dict() | extra | {"other_stages": other_stages(recipe)}))
         return
     if chosen is not None:
         show_dial(chosen)
     show(made)
+    if others := other_stages(recipe):
+        typer.echo("- This is the base model alone. Besides, the recipe has " + list_parts(others) + ".")
+
+
+def other_stages(recipe: "Recipe") -> dict[str, str]:
+    """How long each further stage of a recipe trains, in its own words."""
+    found = {}
+    for stage in recipe.stages:
+        if stage not in ("tokenizer", "base"):
+            lengths = {unit: getattr(getattr(recipe, stage), unit, None) for unit in ("minutes", "steps", "epochs")}
+            said = [f"{value:g} {unit if value != 1 else unit[:-1]}" for unit, value in lengths.items() if value]
+            found[stage] = said[0] if said else "once over its data"
+    return found
 
 
 def choose(dir: Path, model: str | None, vocabulary: int | None, context: int | None) -> "Recipe":
