@@ -1,15 +1,14 @@
 """The report says what the run folder holds, as a page, as Markdown and as the JSON that scripts rely on."""
 
 import html.parser
-import importlib.util
 import json
 import re
 import shutil
 from itertools import pairwise
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
+import fake_run
 import pytest
 
 from plutao.errors import UserError
@@ -19,17 +18,6 @@ from plutao.evaluate.report.history import read_history, smoothed, thin
 from plutao.evaluate.report.numbers import Numbers
 from plutao.evaluate.report.words import LANGUAGES, words
 from plutao.files import read_json, write_json
-
-
-def load_fake_run() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("fake_run", Path(__file__).with_name("fake_run.py"))
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-fake_run = load_fake_run()
 
 
 @pytest.fixture(scope="module")

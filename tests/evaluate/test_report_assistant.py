@@ -1,29 +1,18 @@
 """The report of a run with all stages says how the assistant was made, with the keys that scripts rely on."""
 
-import importlib.util
 import json
 import re
 import shutil
 from pathlib import Path
-from types import ModuleType
 
+import fake_assistant
+import fake_run
 import pytest
 
 from plutao.evaluate.report import build
 from plutao.evaluate.report.looks import half_of, sentence_in
 from plutao.evaluate.report.wins_view import ladder_of
 from plutao.files import read_json, write_json
-
-
-def load(name: str) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-fake_run, fake_assistant = load("fake_run"), load("fake_assistant")
 
 
 @pytest.fixture(scope="module")

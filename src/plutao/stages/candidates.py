@@ -10,6 +10,7 @@ from plutao.models.decoder import DecoderConfig
 from plutao.models.hardware import Hardware
 from plutao.models.plan import UTILISATION
 from plutao.models.scaling import Law
+from plutao.train.budget import READING
 from plutao.train.probe import Speed, estimate
 
 BATCHES = (4, 8, 16, 32, 64, 128, 256)
@@ -138,7 +139,7 @@ def weigh(name: str, shape: DecoderConfig, speed: Speed, measured: bool, given: 
     def at(batch: int) -> Candidate:
         rate = speed.tokens_per_second(batch, given.context)
         step = batch * speed.row + speed.update
-        reading = given.read / (3 * rate)  # reading alone is about three times as fast as training
+        reading = given.read / (READING * rate)
         tokens = rate * (given.seconds - min(speed.compiling, 5.0) - TRIAL_STEPS * step - reading)
         enough = tokens >= FEWEST_STEPS * batch * given.context
         loss = law.loss(shape.parameters(), tokens, batch * given.context, given.unique) if enough else None

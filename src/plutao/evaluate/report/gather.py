@@ -1,7 +1,7 @@
 """What rests in a run's folder, as one dictionary: report.json, which the page and the Markdown are made from.
 
-It reads recipe.toml, run.json and the data card (card.json), `<stage>/stage.json` and `<stage>/metrics.jsonl`, and of the
-contest of the stages comparisons.json and answers.jsonl; what a run does not have yet is left out. Nothing is measured here.
+It reads recipe.toml, run.json and the data card (card.json), dial.json, `<stage>/stage.json` and `<stage>/metrics.jsonl`, and
+of the contest of the stages comparisons.json and answers.jsonl; what a run does not have yet is left out. Nothing is measured here.
 """
 
 import json
@@ -40,6 +40,7 @@ def gather(run_dir: Path) -> tuple[dict[str, Any], dict[str, History]]:
         "plutao": __version__,
         "created": run.get("created"),
         "recipe": read_recipe(run_dir),
+        **({"dial": read_json(run_dir / "dial.json")} if (run_dir / "dial.json").is_file() else {}),
         "machine": machine(stages),
         "seconds": sum(stage.get("seconds", 0.0) for stage in stages.values()),
         "data": data_card(run_dir, run.get("data"), stages),

@@ -19,7 +19,7 @@ import plotly.graph_objects as go
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
-from plutao.evaluate.report import translation_view
+from plutao.evaluate.report import dial_view, translation_view
 from plutao.evaluate.report.figures import in_dark
 from plutao.evaluate.report.gather import gather
 from plutao.evaluate.report.history import thin
@@ -42,7 +42,11 @@ def build(run_dir: Path, language: str = "en") -> Path:
     """
     facts, histories = gather(run_dir)
     recipe_text = (run_dir / "recipe.toml").read_text(encoding="utf-8")
-    found = (translation_view.section(facts, language), first_look(run_dir, facts, language))
+    found = (
+        dial_view.section(facts, language),
+        translation_view.section(facts, language),
+        first_look(run_dir, facts, language),
+    )
     shown = view(facts, histories, recipe_text, language, [section for section in found if section])
     kinds = ("training", "validation", "samples", "events")
     for stage, history in histories.items():

@@ -24,7 +24,7 @@ def view(
     """Everything the templates show, by section; a section without facts is empty.
 
     Args:
-        more: sections that come last before what it cost.
+        more: further sections; those that are of no stage come last before what it cost.
     """
     say = words(language)
     form = Numbers(say)
@@ -44,7 +44,7 @@ def view(
         "headline": headline(facts, say, form),
         "data": data_view(facts["data"], say, form) if facts["data"] else None,
         "tokenizer": tokenizer_view(facts["stages"].get("tokenizer"), say, form),
-        "story": [*story(learned, exams, assistant_view.sections(facts, histories, language)), *of_sections(more)],
+        "story": story(learned, exams, [*assistant_view.sections(facts, histories, language), *more]),
         "cost": cost_view(facts, say, form),
         "machine": machine_view(facts["machine"], say),
         "repeat": repeat_view(facts, recipe_text, say),
