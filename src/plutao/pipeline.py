@@ -129,9 +129,9 @@ def stages_up_to(recipe: Recipe, last: str | None) -> Sequence[Stage]:
 def prepare(project: Project, name: str | None, note: Note, console: Console | None, last: str | None) -> Project:
     """The text, the tokenizer and the token shards that the stages read, in a run that is chosen or begun here.
 
-    Stages that bring their own data, as pairs of sentences or images, need none of these.
+    Stages that bring their own data, as pairs of sentences or images, need none of these; word vectors need the text alone.
     """
-    if "tokenizer" not in project.recipe.stages:
+    if not project.recipe.reads_text:
         project = projects.choose_run(project, fingerprint([]), name)
         note(f"Run {project.run}: {project.run_dir}")
         return project
@@ -139,6 +139,8 @@ def prepare(project: Project, name: str | None, note: Note, console: Console | N
     project = projects.choose_run(project, card.fingerprint, name)
     write_json(project.run_dir / "card.json", card.as_json())
     note(f"Run {project.run}: {project.run_dir}")
+    if "tokenizer" not in project.recipe.stages:
+        return project
     made = make_tokenizer(project, documents, card, note)
     if last != "tokenizer":
         make_shards(project, documents, made, note, console)
@@ -184,7 +186,7 @@ class Allowance:
 
 def check(project: Project) -> None:
     """Everything that can be refused before long work starts: sources, corpora, shapes, memory."""
-    if "tokenizer" in project.recipe.stages:
+    if project.recipe.reads_text:
         check_sources(project)
     for stage in stages_up_to(project.recipe, None):
         module_of(stage).check(project.recipe, project.root)

@@ -28,10 +28,6 @@ name = "solar"
 world = "solar"
 megabytes = 0.15
 
-[tokenizer]
-vocabulary = 300
-sample_megabytes = 0.05
-
 [vectors]
 width = 24
 epochs = 2
@@ -90,6 +86,7 @@ def test_the_stage_learns_and_measures(project: Path) -> None:
     folder = project / "runs" / "tiny-vectors-1" / "vectors"
     card = read_json(folder / "stage.json")
     assert card["complete"] and card["steps"] > 5
+    assert not (folder.parent / "tokenizer").exists() and not (project / "data" / "shards").exists()
     assert card["similarity"]["n"] + card["similarity"]["unknown"] == 5
     assert card["similarity"]["n"] >= 3 and card["similarity"]["unknown"] >= 1
     assert card["analogies"]["multiply"]["overall"]["n"] >= 1

@@ -89,7 +89,7 @@ def plan(
 
 def other_stages(recipe: "Recipe") -> dict[str, str]:
     """How long each further stage of a recipe trains, in its own words."""
-    found = {}
+    found: dict[str, str] = {}
     for stage in recipe.stages:
         if stage not in ("tokenizer", "base"):
             lengths = {unit: getattr(getattr(recipe, stage), unit, None) for unit in ("minutes", "steps", "epochs")}

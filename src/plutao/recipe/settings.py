@@ -38,6 +38,8 @@ ANCESTORS: tuple[Stage, ...] = STAGES[STAGES.index("ngram") :]
 """The stages of what came before the assistant; a recipe of theirs has no base model unless it says so."""
 WITHOUT_TEXT: tuple[Stage, ...] = ("translation", "vision")
 """Stages that bring their own data, pairs of sentences or images, and need neither [data] nor [tokenizer]."""
+WITHOUT_TOKENS: tuple[Stage, ...] = (*WITHOUT_TEXT, "vectors")
+"""Stages that need no [tokenizer]: word vectors are of words."""
 
 
 class TokenizerSettings(Settings):
@@ -237,15 +239,20 @@ class Recipe(Settings):
 
     @property
     def stages(self) -> tuple[Stage, ...]:
-        """The stages that this recipe has, in their order: each that has a section, the tokenizer where text is read, and
+        """The stages that this recipe has, in their order: each that has a section, the tokenizer where one is read, and
         the base model unless the recipe is of ancestors alone.
         """
         named = [stage for stage in STAGES[2:] if getattr(self, stage) is not None]
         of_ancestors = bool(named) and all(stage in ANCESTORS for stage in named)
         if not of_ancestors or "base" in self.model_fields_set:
             named.insert(0, "base")
-        reads_text = any(stage not in WITHOUT_TEXT for stage in named)
-        return ("tokenizer", *named) if reads_text else tuple(named)
+        reads_tokens = any(stage not in WITHOUT_TOKENS for stage in named)
+        return ("tokenizer", *named) if reads_tokens else tuple(named)
+
+    @property
+    def reads_text(self) -> bool:
+        """Whether a stage reads the documents of [data]."""
+        return any(stage not in WITHOUT_TEXT for stage in self.stages)
 
     @model_validator(mode="after")
     def stages_have_what_they_need(self) -> typing.Self:

@@ -125,7 +125,8 @@ class Answering:
                 yield item
             self._news.clear()
             try:
-                await asyncio.wait_for(self._news.wait(), ping)
+                async with asyncio.timeout(ping):
+                    await self._news.wait()
             except TimeoutError:
                 yield None
 

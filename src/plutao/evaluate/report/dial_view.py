@@ -40,7 +40,7 @@ def section(facts: Mapping[str, Any], language: str) -> Section | None:
     made = Section("dial", say["title"], say["note"], say["shows"].format(run=facts["run"]), stage="base")
     time = form.time(60 * dial["minutes"])
     made.paragraphs = [say["chosen"].format(preset=dial["preset"], batch=form.number(dial["batch"]), time=time)]
-    chosen = next((row for row in dial["table"] if row["preset"] == dial["preset"]), {})
+    chosen: Mapping[str, Any] = next((row for row in dial["table"] if row["preset"] == dial["preset"]), {})
     reached = (facts["stages"].get("base") or {}).get("validation", {}).get("bits_per_byte")
     if chosen.get("loss") is not None and reached is not None:
         losses = {"loss": form.number(chosen["loss"], 3), "reached": form.number(reached, 3)}

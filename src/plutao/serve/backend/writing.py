@@ -19,8 +19,8 @@ from plutao.text.chat import Message
 REASONS: dict[str, Reason] = {"stop": "stop", "probability": "stop", "aborted": "aborted"}
 """Of the engine's; all others are `length`."""
 Event = Delta | Finished
-BREATH = 0.025
-"""Seconds between two deltas of an answer, at the least: forty a second are more than anybody reads, and each costs the
+BREATH = 0.05
+"""Seconds between two deltas of an answer, at the least: twenty a second are more than anybody reads, and each costs the
 service as much as a token costs the engine of a small model.
 """
 
