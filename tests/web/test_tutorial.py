@@ -3,7 +3,11 @@ comparison, a promotion and a way back. The model is tiny and its training short
 """
 
 import json
+import os
+import shutil
+import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +16,7 @@ from api_service import start, stop
 from browsing import PASSWORD, PHONE
 
 from plutao import pipeline
-from plutao.project import current_run
+from plutao.project import current_run, next_name, open_project
 from plutao.serve import accounts
 
 pytestmark = pytest.mark.browser
@@ -89,11 +93,16 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def service(project: Path) -> Iterator[Any]:
+    with opened(project) as running:
+        yield running
+
+
+@contextmanager
+def opened(project: Path, threads: int | None = 1) -> Iterator[Any]:
     """The service before anybody has an account: the link that `plutao serve` shows is all there is."""
-    running, thread = start(project, None, threads=1)
-    with (
-        running.serving.app.state.database.writing() as db
-    ):  # the owner whom `start` makes leaves; newcomers begin anew
+    running, thread = start(project, None, threads=threads)
+    with running.serving.app.state.database.writing() as db:
+        # the owner whom `start` makes leaves; newcomers begin anew
         owner = accounts.need(db, "owner@example.org")
         owner.email, owner.role, owner.disabled = "gone@example.org", "member", 1
         running.link = accounts.link_address(running.url, accounts.owner_link(db) or "")
@@ -114,6 +123,30 @@ def rank(page: Any, number: int) -> None:
 
 
 def test_from_an_account_to_a_measured_and_promoted_model(service: Any, project: Path, chromium: Any, axe: Any) -> None:
+    follow(service, project, chromium, axe, minutes=3)
+
+
+@pytest.mark.slow
+def test_the_same_with_the_demo_takes_less_than_twenty_minutes(
+    tmp_path: Path, chromium: Any, axe: Any, record_property: Any
+) -> None:
+    """With the project that `make demo` leaves, which PLUTAO_DEMO names: `PLUTAO_DEMO=demo pytest -m slow tests/web`."""
+    if "PLUTAO_DEMO" not in os.environ:
+        pytest.skip("PLUTAO_DEMO names no project that `make demo` made")
+    project = Path(shutil.copytree(os.environ["PLUTAO_DEMO"], tmp_path / "demo", symlinks=True))
+    began = time.monotonic()
+    with opened(project, threads=None) as service:
+        follow(service, project, chromium, axe, minutes=20)
+    minutes = (time.monotonic() - began) / 60
+    record_property("minutes", minutes)
+    assert minutes < 20, f"it took {minutes:.1f} minutes"
+
+
+def follow(service: Any, project: Path, chromium: Any, axe: Any, minutes: float) -> None:
+    """The tutorial from its first line to its last; a training may take so many minutes."""
+    before = current_run(project)
+    assert before is not None
+    after = next_name(open_project(project))
     context = chromium.new_context(locale="en-US", base_url=service.url)
     page = context.new_page()
     page.set_default_timeout(60_000)
@@ -139,29 +172,30 @@ def test_from_an_account_to_a_measured_and_promoted_model(service: Any, project:
 
     page.get_by_role("link", name="Train with them").click()  # 4. a training
     page.wait_for_url("**/feedback")
-    assert page.locator(".sums dd").first.inner_text() == "9"  # one of the ten was a hidden repeat
+    kept = int(page.locator(".sums dd").first.inner_text())
+    assert kept == 9  # one of the ten was a hidden repeat
     page.get_by_role("button", name="Make the data set and train").click()
     page.get_by_text("Training. What it says").wait_for()
 
-    page.locator(".verdict").wait_for(timeout=180_000)  # 5. the measured comparison
+    page.locator(".verdict").wait_for(timeout=minutes * 60_000)  # 5. the measured comparison
     told = page.locator(".training").inner_text()
-    assert "tiny-2" in told and "Answers preferred" in told and "made of 9 rankings" in told
-    assert current_run(project) == "tiny-1"  # nothing changed for those who talk
+    assert after in told and "Answers preferred" in told and "made of 9 rankings" in told
+    assert current_run(project) == before  # nothing changed for those who talk
     axe(page)
 
-    page.get_by_role("button", name="Let people talk to tiny-2").click()  # 6. promoted, and back again
-    page.get_by_role("button", name="Go back to tiny-1").wait_for()
-    assert current_run(project) == "tiny-2"
-    page.get_by_role("button", name="Go back to tiny-1").click()
-    page.get_by_role("button", name="Let people talk to tiny-2").wait_for()
-    assert current_run(project) == "tiny-1"
+    page.get_by_role("button", name=f"Let people talk to {after}").click()  # 6. promoted, and back again
+    page.get_by_role("button", name=f"Go back to {before}").wait_for()
+    assert current_run(project) == after
+    page.get_by_role("button", name=f"Go back to {before}").click()
+    page.get_by_role("button", name=f"Let people talk to {after}").wait_for()
+    assert current_run(project) == before
     context.close()
 
     rows = [json.loads(line) for line in (project / "data/rankings/web.jsonl").read_text().splitlines()]
-    assert len(rows) == 9 and {row["model"] for row in rows} == {"tiny-1/dpo"}
-    learned = (project / "runs/tiny-2/reward/rankings.jsonl").read_text()
+    assert len(rows) == 9 and {row["model"].partition("/")[0] for row in rows} == {before}
+    learned = (project / f"runs/{after}/reward/rankings.jsonl").read_text()
     assert all(json.dumps(row["id"]) in learned for row in rows)  # exactly these reached the reward model
-    assert json.loads((project / "runs/tiny-2/feedback.json").read_text())["rankings"] == 9
+    assert json.loads((project / f"runs/{after}/feedback.json").read_text())["rankings"] == 9
 
 
 def test_votes_in_the_arena_tell_the_names_afterwards(service: Any, chromium: Any, axe: Any) -> None:

@@ -22,7 +22,7 @@ from plutao.serve.identity import Caller
 from plutao.serve.judgements import LONGEST, Shown
 from plutao.serve.tables.judgements import Sheet
 from plutao.web.people import Reader
-from plutao.web.templating import language_of, page, translator
+from plutao.web.templating import in_words, language_of, page, translator
 
 router = APIRouter(include_in_schema=False)
 AHEAD = 2
@@ -104,7 +104,7 @@ async def draw(
             raise UserError(problem)
         sheet = await drawn(request, caller, database, services, card, prompt, language)
     except (UserError, ApiError) as error:
-        return await run_in_threadpool(rank_page, request, database, caller, None, None, str(error), 400)
+        return await run_in_threadpool(rank_page, request, database, caller, None, None, in_words(request, error), 400)
     return RedirectResponse(f"/rank?sheet={sheet.id}", 303)
 
 

@@ -40,7 +40,7 @@ class RankList extends HTMLElement {
     grip.className = "grip";
     grip.textContent = "⠿";
     grip.setAttribute("aria-hidden", "true");
-    grip.addEventListener("pointerdown", (event) => this.drag(event, item, grip));
+    grip.addEventListener("pointerdown", (event) => this.drag(event, item));
     item.place = document.createElement("span");
     item.place.className = "place";
     item.tie = button("=", t("rank.tie", { number }), () => { item.tied = !item.tied; this.changed(item); });
@@ -61,11 +61,14 @@ class RankList extends HTMLElement {
     item.querySelector(by < 0 ? "button:nth-of-type(1)" : "button:nth-of-type(2)").focus();
   }
 
-  drag(event, item, grip) {
+  drag(event, item) {
     event.preventDefault();
-    grip.setPointerCapture(event.pointerId);
     item.classList.add("dragged");
+    // On the document: an element that is moved within it loses its capture of the pointer.
+    const listening = new AbortController();
+    const mine = (other) => other.pointerId === event.pointerId;
     const follow = (move) => {
+      if (!mine(move)) return;
       for (const other of this.items) {
         if (other === item) continue;
         const box = other.getBoundingClientRect();
@@ -79,14 +82,15 @@ class RankList extends HTMLElement {
       }
       this.update();
     };
-    const end = () => {
-      grip.removeEventListener("pointermove", follow);
+    const end = (up) => {
+      if (!mine(up)) return;
+      listening.abort();
       item.classList.remove("dragged");
       this.changed(item);
     };
-    grip.addEventListener("pointermove", follow);
-    grip.addEventListener("pointerup", end, { once: true });
-    grip.addEventListener("pointercancel", end, { once: true });
+    document.addEventListener("pointermove", follow, listening);
+    document.addEventListener("pointerup", end, listening);
+    document.addEventListener("pointercancel", end, listening);
   }
 
   key(event) {
