@@ -366,6 +366,18 @@ def test_what_is_measured_afterwards_is_taken_off_the_time() -> None:
     assert Budget(seconds=100).for_training(1000) == 100
 
 
+def test_in_a_short_time_looks_on_the_way_take_a_tenth_of_it_at_most(tmp_path: Path) -> None:
+    def slow(_: Any) -> dict[str, float]:
+        time.sleep(0.15)
+        return {"loss": 1.0}
+
+    settings = TrainSettings(batch=8, evaluate=8)
+    fit(tiny_model(), next_token(), Counting(), settings, Budget(seconds=3), tmp_path, CPU, evaluate=slow)
+    assert 1 <= sum("validation" in line for line in lines(tmp_path)) <= 2
+    fit(tiny_model(), next_token(), Counting(), settings, Budget(steps=16), tmp_path / "b", CPU, evaluate=slow)
+    assert sum("validation" in line for line in lines(tmp_path / "b")) == 8
+
+
 def test_metrics_go_to_tensorboard_too(tmp_path: Path) -> None:
     pytest.importorskip("tensorboard")
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator

@@ -1,5 +1,6 @@
 """How long a training is: steps, or seconds that a machine of changing speed turns into steps; and when to look on the way."""
 
+import math
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
 TRIAL = 0.05  # of the time given, trying the speed takes about so much at most
 READING = 2.0  # times as fast as training: 1.7 at 1M parameters, 2.6 at 3M, for it is not compiled
+LOOKING = 0.1  # of the time given, validations on the way take so much at most: in a short training fewer are made
 REPLAN = 0.05  # a training limited by time looks at its clock after each such share of its steps
 
 
@@ -27,6 +29,11 @@ class Budget:
     seconds: float | None = None
     measured_tokens: int = 0
     """Tokens that are only read afterwards, to measure the model: their time is taken off `seconds`."""
+
+    @property
+    def looking(self) -> float:
+        """Seconds that validations on the way may take together."""
+        return math.inf if self.seconds is None else LOOKING * self.seconds
 
     def for_training(self, tokens_per_second: float) -> float:
         """The seconds left to training by a machine that trains at this speed."""
@@ -88,7 +95,8 @@ def replan(training: "Training", budget: Budget, looks_left: int) -> None:
     """
     if budget.seconds is None or training.step == 0:
         return
-    looking = looks_left * sum(training.looks) / max(len(training.looks), 1)
+    looked = sum(training.looks)
+    looking = min(looks_left * looked / max(len(training.looks), 1), max(budget.looking - looked, 0.0))
     left = budget.for_training(training.speed) - training.elapsed - looking
     training.steps = agreed(
         training, training.step + round(left * training.step / training.stepping), at_least=training.step

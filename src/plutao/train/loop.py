@@ -109,6 +109,7 @@ class Training:
         self.seconds = self.stepping = 0.0
         self.losses: list[float] = []
         self.looks: list[float] = []  # seconds each validation and each sample took
+        self.looking = math.inf  # seconds that they may take together
         self.last_logged = -math.inf
         self.stop: str | None = None
         self.ended: str | None = None
@@ -204,7 +205,7 @@ class Training:
         started = time.perf_counter()
         before = len(shares.validations) + len(shares.samples)
         self.model.eval()
-        if evaluate is not None and shares.validation_due(done):
+        if evaluate is not None and shares.validation_due(done) and self.may_look():
             with without_compiling(self.device):
                 self.write({"validation": evaluate(self.model)})
         if sample is not None and shares.samples_due(done) and self.world.first:
@@ -215,6 +216,11 @@ class Training:
         self.model.train()
         if len(shares.validations) + len(shares.samples) < before:
             self.looks.append(time.perf_counter() - started)
+
+    def may_look(self) -> bool:
+        """Whether another validation fits into the time for looks, taking as long as the longest look so far."""
+        spent = sum(self.looks) + max(self.looks, default=0.0)
+        return parallel.largest(spent, self.world, self.device.place) <= self.looking
 
     # ---------------------------------------------------------------------------------------------------------- saving
 
@@ -324,6 +330,7 @@ def fit(
 
 def run_to_end(training: Training, budget: Budget, evaluate: Evaluate | None, sample: Sample | None) -> None:
     """The loop itself."""
+    training.looking = budget.looking
     if not training.steps:
         plan(training, budget)
     training.since = time.perf_counter()
