@@ -110,7 +110,7 @@ def test_a_server_killed_under_load_comes_back_with_its_books_in_order(root: Pat
     with database.writing() as db:
         set_price(db, "*", Tariff(1000, 3000), By())
     ask = {"model": "current", "messages": [{"role": "user", "content": "Qual é o maior planeta?"}], "max_tokens": 200}
-    ask |= {"temperature": 3.0, "stream": True}  # long answers, of which many are cut off in their middle
+    ask |= {"temperature": 2.0, "stream": True}  # long answers, of which many are cut off in their middle
     server, url = listening(root)
     heads = {"Authorization": f"Bearer {key}"}
 
@@ -126,8 +126,12 @@ def test_a_server_killed_under_load_comes_back_with_its_books_in_order(root: Pat
     with ThreadPoolExecutor(12) as people:
         talks = [people.submit(talk) for _ in range(12)]
         deadline = time.monotonic() + 60
-        while (books(database)[2] < 5 or not books(database)[3]) and time.monotonic() < deadline:
-            time.sleep(0.02)
+        while time.monotonic() < deadline:
+            time.sleep(0.05)
+            server.send_signal(signal.SIGSTOP)  # to look at it in the middle of its work
+            if books(database)[2] >= 5 and books(database)[3]:
+                break
+            server.send_signal(signal.SIGCONT)
         server.kill()
         server.wait(timeout=60)
         answered = sum(talk.result(timeout=60) for talk in talks)
