@@ -1,12 +1,17 @@
 """From the database to the rows that stages learn from, what was said in conversations among it, and how far it is measured."""
 
-from plutao.assistant.feedback import gather
+from pathlib import Path
+
+from plutao.assistant.feedback import Given, gather, write
 from plutao.evaluate.intervals import Difference
 from plutao.evaluate.progress import rankings_missing
 from plutao.serve import accounts, chats, wayback
+from plutao.serve.audit import By
 from plutao.serve.database import Database
 from plutao.serve.identity import Caller
+from plutao.serve.tables.accounts import Account
 from plutao.serve.tables.chats import ChatMessage, Conversation
+from plutao.text.chat import Message
 
 
 def conversation(database: Database, consent: bool) -> int:
@@ -57,6 +62,24 @@ def test_consent_that_is_withdrawn_counts_from_then_on(database: Database) -> No
     with database.reading() as db:
         assert gather(wayback.given_in_chats(db)).without_consent == 3
         assert not wayback.everything(db).rankings
+
+
+def test_whoever_is_forgotten_leaves_the_rows_of_the_next_training_too(database: Database, tmp_path: Path) -> None:
+    ana = conversation(database, True)
+    with database.writing() as db:
+        rui = accounts.create(db, "rui@example.org", "Rui", "owner", "four words nobody joins")
+    order = Given("rank-1", f"person-{rui.id}", (Message("user", "Oi"),), ("Olá.", "Não."), (1, 2))
+    with database.reading() as db:
+        found = wayback.everything(db)
+        row = db.get_one(Account, ana)
+    found.rankings.append(order)
+    write(found, tmp_path)
+    wayback.forget(database, tmp_path, row, By())
+    assert f"person-{rui.id}" in (tmp_path / "data/rankings/web.jsonl").read_text(encoding="utf-8")
+    assert not any(f"person-{ana}" in path.read_text(encoding="utf-8") for path in tmp_path.rglob("*.jsonl"))
+    assert not (tmp_path / "data/conversations/web.jsonl").exists()
+    with database.reading() as db:
+        assert db.get_one(Account, ana).forgotten is not None
 
 
 def test_about_how_many_rankings_are_missing() -> None:
