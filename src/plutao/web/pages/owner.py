@@ -1,5 +1,6 @@
 """For owners: people, keys, models, prices and budgets, usage, the audit log, and what lies on the disk."""
 
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
@@ -249,6 +250,16 @@ def money_page(request: Request, database: Kept, problem: str = "") -> Response:
     return shown(request, "money", problem, micro=MICRO, periods=budgets.PERIODS, **context)
 
 
+def of_money(request: Request, database: Kept, change: Callable[[Session], object]) -> Response:
+    """Makes a change of prices or budgets; back to the page, or the page with what was wrong."""
+    try:
+        with database.writing() as db:
+            change(db)
+    except (UserError, ApiError) as error:
+        return money_page(request, database, in_words(request, error))
+    return RedirectResponse("/owner/money", 303)
+
+
 def amount(text: str) -> int:
     return to_micro(text.strip().replace(",", ".") or "0")
 
@@ -262,34 +273,25 @@ def set_price(
     prompt: Annotated[Short, Form()] = "",
     completion: Annotated[Short, Form()] = "",
 ) -> Response:
-    try:
+    def change(db: Session) -> None:
         tariff = Tariff(amount(prompt), amount(completion))
-        with database.writing() as db:
-            prices.set_price(db, model.strip() or prices.ANY, tariff, by_of(request, caller))
-    except UserError as error:
-        return money_page(request, database, in_words(request, error))
-    return RedirectResponse("/owner/money", 303)
+        prices.set_price(db, model.strip() or prices.ANY, tariff, by_of(request, caller))
+
+    return of_money(request, database, change)
 
 
 @router.post("/prices/remove")
 def remove_price(
     request: Request, caller: OwnerReader, database: Kept, model: Annotated[Short, Form()] = ""
 ) -> Response:
-    with database.writing() as db:
-        prices.remove_price(db, model, by_of(request, caller))
-    return RedirectResponse("/owner/money", 303)
+    return of_money(request, database, lambda db: prices.remove_price(db, model, by_of(request, caller)))
 
 
 @router.post("/currency")
 def set_currency(
     request: Request, caller: OwnerReader, database: Kept, currency: Annotated[Short, Form()] = ""
 ) -> Response:
-    try:
-        with database.writing() as db:
-            prices.set_currency(db, currency.strip(), by_of(request, caller))
-    except UserError as error:
-        return money_page(request, database, in_words(request, error))
-    return RedirectResponse("/owner/money", 303)
+    return of_money(request, database, lambda db: prices.set_currency(db, currency.strip(), by_of(request, caller)))
 
 
 @router.post("/budgets")
@@ -301,13 +303,10 @@ def set_budget(
     limit: Annotated[Short, Form()] = "",
     period: Annotated[Short, Form()] = "month",
 ) -> Response:
-    try:
-        with database.writing() as db:
-            whose = holder_in(db, caller, holder)
-            budgets.set_budget(db, amount(limit), period, by_of(request, caller), **whose)
-    except (UserError, ApiError) as error:
-        return money_page(request, database, in_words(request, error))
-    return RedirectResponse("/owner/money", 303)
+    def change(db: Session) -> None:
+        budgets.set_budget(db, amount(limit), period, by_of(request, caller), **holder_in(db, caller, holder))
+
+    return of_money(request, database, change)
 
 
 def holder_in(db: Session, caller: Caller, holder: str) -> dict[str, int]:
@@ -324,12 +323,10 @@ def holder_in(db: Session, caller: Caller, holder: str) -> dict[str, int]:
 def remove_budget(
     request: Request, caller: OwnerReader, database: Kept, holder: Annotated[Short, Form()] = ""
 ) -> Response:
-    try:
-        with database.writing() as db:
-            budgets.remove_budget(db, by_of(request, caller), **holder_in(db, caller, holder))
-    except (UserError, ApiError) as error:
-        return money_page(request, database, in_words(request, error))
-    return RedirectResponse("/owner/money", 303)
+    def change(db: Session) -> None:
+        budgets.remove_budget(db, by_of(request, caller), **holder_in(db, caller, holder))
+
+    return of_money(request, database, change)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
