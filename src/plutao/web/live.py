@@ -95,7 +95,8 @@ class Live:
                 return
             else:
                 try:
-                    await asyncio.wait_for(self._news.wait(), ping)
+                    async with asyncio.timeout(ping):
+                        await self._news.wait()
                 except TimeoutError:
                     yield None
 
@@ -142,9 +143,9 @@ class Answers:
         except asyncio.CancelledError:
             pass  # stopped by its reader, or the service ends: what is there is kept
         except ApiError as error:
-            kept |= {"state": "failed", "error": in_words(error)}
+            kept |= {"state": "failed", "error": to_keep(error)}
         except Exception as error:
-            kept |= {"state": "failed", "error": in_words(in_our_words(error))}
+            kept |= {"state": "failed", "error": to_keep(in_our_words(error))}
         finally:
             if answering is not None:
                 await asyncio.shield(answering.close())
@@ -212,7 +213,7 @@ class Answers:
             log.exception("answer %s could not be kept", id)
 
 
-def in_words(error: ApiError) -> str:
+def to_keep(error: ApiError) -> str:
     """What is kept of a refusal: its code, where the pages have words for that, else what it says."""
     return error.code if error.code and f"base.error_{error.code}" in words.catalogue() else error.message
 
