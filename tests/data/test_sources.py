@@ -87,14 +87,14 @@ def test_utf8_with_a_broken_byte_is_called_damaged_and_not_taken_for_latin_1(tmp
     [
         ("a.txt", b"\x89PNG\r\n\x1a\n....", "is a PNG image, not text"),
         ("b.txt", b"words and\x00zeros" * 3, "not text: it has a zero byte at byte 10"),
-        ("c.txt", gzip.compress(b"words"), "gzip data without .gz in its name"),
-        ("d.txt.gz", gzip.compress(b"words" * 1000)[:-12], "damaged"),
+        ("c.txt", gzip.compress(b"words", mtime=0), "gzip data without .gz in its name"),
+        ("d.txt.gz", gzip.compress(b"words" * 1000, mtime=0)[:-12], "damaged"),
         ("e.txt.gz", b"plain words", "damaged: Not a gzipped file"),
         ("f.txt.zst", zstandard.ZstdCompressor().compress(bytes(range(256)) * 9)[:-9], "middle of a zstandard frame"),
         ("g.txt.zst", b"plain words", "damaged"),
         ("photo.png", b"x", r"photo.png (.png) is none of .txt .md .jsonl .parquet"),
         ("README", b"x", "(without an ending)"),
-        ("h.parquet.gz", gzip.compress(b"PAR1" * 99)[:-9], "damaged"),
+        ("h.parquet.gz", gzip.compress(b"PAR1" * 99, mtime=0)[:-9], "damaged"),
     ],
 )
 def test_what_is_not_readable_text_is_named(tmp_path, name, content, says):
