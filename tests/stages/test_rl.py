@@ -11,6 +11,7 @@ import torch
 from talker import talker
 
 from plutao import recipe as recipes
+from plutao.data.conversation_batches import pack_all
 from plutao.errors import Interrupted, UserError
 from plutao.generate.chat import load_chat
 from plutao.generate.sampling import Sampling
@@ -18,11 +19,12 @@ from plutao.models.decoder import Decoder
 from plutao.models.interop.huggingface import load_model, save_model
 from plutao.models.reward import RewardModel, reward_token, save_reward
 from plutao.project import Project, is_complete, open_project, start_run
-from plutao.stages import rl
+from plutao.stages import rl, sft
 from plutao.stages.card import read_card, write_card
 from plutao.stages.rollouts import RolloutBatches, collate
 from plutao.text.chat import Message
 from plutao.text.tokenizer import train
+from plutao.train.objectives import IGNORED, next_token
 from plutao.train.parallel import World
 from plutao.train.progress import Silence
 
@@ -169,10 +171,36 @@ def test_ppo_with_the_reward_model(tmp_path: Path) -> None:
     assert any(not torch.equal(a, b) for a, b in zip(moved.parameters(), started.parameters(), strict=True))
 
 
+def test_demonstrations_beside_the_reward_are_not_unlearned(tmp_path: Path) -> None:
+    """A reward against what the conversations taught: with their loss beside it they stay likelier than without."""
+    losses = {}
+    for name, weight in (("without", 0.0), ("with", 3.0)):
+        project = small_project(
+            tmp_path / name, f"rl.demonstrations={weight}", "rl.steps=12", "rl.optimizer.learning_rate=3e-3"
+        )
+        run(project)
+        told = [line for line in lines(project) if "loss" in line]
+        assert all(("demonstrations_loss" in line) == bool(weight) for line in told)
+        losses[name] = loss_on_conversations(project)
+    assert losses["with"] < losses["without"] - 0.05
+
+
+def loss_on_conversations(project: Project) -> float:
+    """Of the trained policy, in nats per learned token of the conversations that stage sft would read."""
+    _, tokenizer = talker()
+    made = sft.read(project, tokenizer, 160)
+    batches = list(pack_all(made.train, 160, tokenizer.pad, 4))
+    policy, objective = load_model(project.stage_dir("rl")), next_token()
+    counts = [int((batch.targets != IGNORED).sum()) for batch in batches]
+    with torch.no_grad():
+        sums = [float(objective(policy, batch)[0]) * n for batch, n in zip(batches, counts, strict=True)]
+    return sum(sums) / sum(counts)
+
+
 def test_interrupted_between_rounds_and_resumed_is_the_same_as_never_stopped(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    divided = ("rl.steps=5", "rl.inner_epochs=2", "rl.minibatches=2")
+    divided = ("rl.steps=5", "rl.inner_epochs=2", "rl.minibatches=2", "rl.demonstrations=0.5")
     whole = small_project(tmp_path / "whole", *divided)
     run(whole)
     parts = small_project(tmp_path / "parts", *divided)

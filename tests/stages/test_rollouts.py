@@ -3,6 +3,7 @@
 import copy
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from plutao.data.pack import Batch
+from plutao.data.pack import Batch, PackedBatch
 from plutao.generate.chat import Chat, Reply
 from plutao.generate.engine import Engine
 from plutao.generate.sampling import Sampling
@@ -22,10 +23,11 @@ from plutao.stages.rewards import Prompt
 from plutao.stages.rollouts import RolloutBatches, collate, write_answers
 from plutao.text.chat import Message
 from plutao.text.tokenizer import Tokenizer, train
-from plutao.train.actor_critic import ActorCritic, Rollouts, action_log_probabilities, grpo, ppo
+from plutao.train.actor_critic import ActorCritic, Beside, Rollouts, action_log_probabilities, grpo, ppo
 from plutao.train.budget import Budget
 from plutao.train.device import Device
 from plutao.train.loop import fit
+from plutao.train.objectives import IGNORED
 
 CPU = Device("cpu", 0, "fp32", False, "a test")
 QUESTIONS = [
@@ -90,9 +92,7 @@ class Toy:
 
     def train(self, out: Path, rounds: int) -> list[dict[str, float]]:
         settings = self.settings
-        objective = (
-            grpo(settings.clip) if settings.algorithm == "grpo" else ppo(settings.clip, settings.value_clip, 0.0)
-        )
+        objective = grpo(settings.clip) if settings.algorithm == "grpo" else ppo(settings.clip, settings.value_clip)
         steps = rounds * settings.inner_epochs * settings.minibatches
         fit(self.model, objective, self.batches, settings, Budget(steps=steps), out, CPU)
         return self.batches.history
@@ -243,12 +243,21 @@ def test_several_epochs_and_minibatches_learn_too(tokenizer: Tokenizer, tmp_path
 
 
 def test_pieces_of_a_batch_add_up_to_the_whole(tokenizer: Tokenizer) -> None:
-    """Losses and gradients do not depend on how many answers are computed at once, pretraining text included."""
+    """Losses and gradients do not depend on how many answers are computed at once, nor do those of what is mixed in: text,
+    and demonstrations of which each row has another number of tokens to learn.
+    """
     toy = Toy(tokenizer)
-    batch = next(toy.batches)
     text = torch.randint(64, (5, 17), generator=torch.Generator().manual_seed(0))
-    batch = Rollouts(**(vars(batch) | {"pretraining": Batch(text[:, :-1], text[:, 1:])}))
-    objective = ppo(0.2, 0.2, pretraining=2.0)
+    targets = text[:, 1:].clone()
+    for row in range(5):
+        targets[row, : 3 * row] = IGNORED
+    demonstrations = PackedBatch(text[:, :-1], targets, torch.ones_like(targets))
+    beside = (
+        Beside("text", Batch(text[:, :-1], text[:, 1:]), 2.0),
+        Beside("demonstrations", demonstrations, 1.5),
+    )
+    batch = replace(next(toy.batches), beside=beside)
+    objective = ppo(0.2, 0.2)
     results = []
     for rows in (32, 8, 3):
         toy.model.zero_grad()
@@ -270,10 +279,10 @@ def test_mixed_in_text_is_learned(tokenizer: Tokenizer) -> None:
     toy = Toy(tokenizer)
     batch = next(toy.batches)
     text = torch.randint(64, (4, 17), generator=torch.Generator().manual_seed(0))
-    mixed = Rollouts(**(vars(batch) | {"pretraining": Batch(text[:, :-1], text[:, 1:])}))
+    mixed = replace(batch, beside=(Beside("text", Batch(text[:, :-1], text[:, 1:]), 2.0),))
     with torch.no_grad():
-        plain, _ = ppo(0.2, 0.2, 2.0)(toy.model, batch)
-        with_text, told = ppo(0.2, 0.2, 2.0)(toy.model, mixed)
+        plain, _ = ppo(0.2, 0.2)(toy.model, batch)
+        with_text, told = ppo(0.2, 0.2)(toy.model, mixed)
         logits = toy.model.policy(text[:, :-1])
     expected = torch.nn.functional.cross_entropy(logits.flatten(0, 1), text[:, 1:].flatten())
     assert told["text_loss"] == pytest.approx(float(expected), rel=1e-4)

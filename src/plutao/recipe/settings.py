@@ -175,6 +175,8 @@ class RlSettings(TrainSettings):
     """Advantages are shifted and scaled to mean 0 and deviation 1 over the batch."""
     pretraining: float = Field(default=0.0, ge=0)
     """Weight of the pretraining text's loss beside the reward's (PPO-ptx)."""
+    demonstrations: float = Field(default=0.0, ge=0)
+    """Weight of the loss on stage sft's conversations beside the reward's: they are not unlearned (Rajeswaran et al. 2018)."""
     end_penalty: float = Field(default=1.0, ge=0)
     """Taken off the reward of an answer that does not end by itself."""
     batch: int = Field(default=64, ge=1)

@@ -35,7 +35,7 @@ def section_lines(section: BaseModel, path: tuple[str, ...], every_key: bool) ->
         if model_inside(field.annotation) is not None:
             subsections.append((name, value))
             continue
-        yield f"# {field.description} ({allowed_values(field)})"
+        yield f"# {' '.join((field.description or '').split())} ({allowed_values(field)})"
         is_set = name in section.model_fields_set or every_key
         if value is None:
             yield f"# {name} ="

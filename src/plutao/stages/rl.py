@@ -26,6 +26,7 @@ from plutao.models.decoder import Decoder
 from plutao.models.reward import RewardModel, load_reward, reward_token
 from plutao.project import Project
 from plutao.recipe import Recipe, RlSettings
+from plutao.stages import sft
 from plutao.stages.card import read_card, write_card
 from plutao.stages.common import budget, describe, row_length, save_chat_model, train
 from plutao.stages.diagnosis import Watch, diagnose
@@ -33,7 +34,7 @@ from plutao.stages.examples import identity
 from plutao.stages.gains import BEST_OF, Measured, check_can_learn, gain, measure
 from plutao.stages.prompts import Prompts, collect, places_of, sources_of
 from plutao.stages.rewards import MODEL, ModelReward, Reward, load_function, reward_fingerprint
-from plutao.stages.rollouts import ANSWERS_PER_TEXT, RolloutBatches, write_answers
+from plutao.stages.rollouts import ANSWERS_PER_ROW, RolloutBatches, Stream, write_answers
 from plutao.train import device as devices
 from plutao.train.actor_critic import ActorCritic, grpo, ppo
 from plutao.train.budget import Budget
@@ -200,16 +201,8 @@ def measured_before(project: Project, ready: Ready, world_: World) -> Measured:
 
 
 def batches_of(project: Project, ready: Ready, before: Measured, world_: World, progress: Progress) -> RolloutBatches:
-    """The rollouts, with pretraining text beside them where the recipe mixes it in."""
-    recipe, settings, text = project.recipe, ready.settings, None
-    if settings.pretraining:
-        rows = max(1, settings.batch * settings.answers // settings.minibatches // ANSWERS_PER_TEXT)
-        shards = project.shards().open()
-        weights = {source.name: source.weight for source in recipe.data.sources}
-        context = row_length(recipe, ready.reference.config)
-        text = PretrainBatches(
-            shards, weights, rows * world_.size, context, recipe.seed, "stream", world_.rank, world_.size
-        )
+    """The rollouts, with what the recipe mixes in."""
+    recipe, settings = project.recipe, ready.settings
     return RolloutBatches(
         ready.model,
         ready.reference,
@@ -220,17 +213,36 @@ def batches_of(project: Project, ready: Ready, before: Measured, world_: World, 
         ready.device,
         recipe.seed,
         world=world_,
-        text=text,
+        beside=mixed_in(project, ready, world_),
         judge=Watch(settings.kl_stop, recipe.report.language),
         watched=(ready.prompts.measured[0], before.answers[0]),
         progress=progress,
     )
 
 
+def mixed_in(project: Project, ready: Ready, world_: World) -> list[Stream]:
+    """Pretraining text and demonstrations, where the recipe gives their losses a weight."""
+    recipe, settings = project.recipe, ready.settings
+    rows = max(1, settings.batch * settings.answers // settings.minibatches // ANSWERS_PER_ROW) * world_.size
+    context = row_length(recipe, ready.reference.config)
+    streams = []
+    if settings.pretraining:
+        weights = {source.name: source.weight for source in recipe.data.sources}
+        shards = project.shards().open()
+        text = PretrainBatches(shards, weights, rows, context, recipe.seed, "stream", world_.rank, world_.size)
+        streams.append(Stream("text", text, settings.pretraining))
+    if settings.demonstrations:
+        tokenizer = ready.chat.tokenizer
+        made = sft.read(project, tokenizer, context)
+        batches = sft.batches_of(project, tokenizer, made, context, world_, rows)
+        streams.append(Stream("demonstrations", batches, settings.demonstrations))
+    return streams
+
+
 def objective_of(settings: RlSettings) -> Objective:
     if settings.algorithm == "grpo":
-        return grpo(settings.clip, settings.pretraining, settings.temperature)
-    return ppo(settings.clip, settings.value_clip, settings.pretraining, settings.temperature)
+        return grpo(settings.clip, settings.temperature)
+    return ppo(settings.clip, settings.value_clip, settings.temperature)
 
 
 def length(ready: Ready, minutes: float | None) -> Budget:

@@ -15,6 +15,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
+from plutao.data.conversation_batches import ConversationBatches
 from plutao.data.pack import PretrainBatches
 from plutao.errors import UserError
 from plutao.generate.chat import Chat, Reply
@@ -23,7 +24,7 @@ from plutao.models.decoder import Decoder
 from plutao.recipe import RlSettings
 from plutao.stages.rewards import Prompt, Reward
 from plutao.train import parallel
-from plutao.train.actor_critic import ActorCritic, Rollouts, action_log_probabilities
+from plutao.train.actor_critic import ActorCritic, Beside, Rollouts, action_log_probabilities
 from plutao.train.device import Device
 from plutao.train.loop import Ended
 from plutao.train.parallel import World
@@ -40,8 +41,8 @@ from plutao.train.policy import (
 )
 from plutao.train.progress import Progress, Silence
 
-ANSWERS_PER_TEXT = 4
-"""With pretraining mixed in: a row of text for every so many answers."""
+ANSWERS_PER_ROW = 4
+"""Of what is mixed in: a row for every so many answers."""
 Judge = Callable[[Sequence[dict[str, float]]], str | None]
 """Looks at the figures of all rounds so far; says why training should end, or None."""
 
@@ -125,6 +126,15 @@ def penalised(scores: Float[Tensor, " N"], replies: Sequence[Reply], penalty: fl
 # The batches
 
 
+@dataclass
+class Stream:
+    """Rows to mix in: pretraining text (PPO-ptx), or the demonstrations that stage sft learned from."""
+
+    name: str
+    batches: PretrainBatches | ConversationBatches
+    coefficient: float
+
+
 class RolloutBatches(Iterator[Rollouts]):
     """Rounds of answers, each taken apart into `inner_epochs` × `minibatches` batches; endless unless `judge` objects."""
 
@@ -140,7 +150,7 @@ class RolloutBatches(Iterator[Rollouts]):
         seed: int,
         *,
         world: World | None = None,
-        text: PretrainBatches | None = None,
+        beside: Sequence[Stream] = (),
         judge: Judge | None = None,
         watched: tuple[Prompt, str] | None = None,
         progress: Progress | None = None,
@@ -151,7 +161,7 @@ class RolloutBatches(Iterator[Rollouts]):
             chat: writes with `model.policy`; it is refreshed before each round.
             reference: the model that training started from; it stays as it is.
             settings: with `micro_batch` set; `batch` prompts a round, over all processes.
-            text: pretraining text to mix in, each batch of it for one batch of answers.
+            beside: what is mixed in, each batch of it for one batch of answers.
             watched: a prompt and its answer before training, shown beside the answer of each round.
 
         Raises:
@@ -165,7 +175,7 @@ class RolloutBatches(Iterator[Rollouts]):
             )
         self.model, self.reference, self.chat = model, reference.eval(), chat
         self.prompts, self.reward, self.settings, self.device, self.seed = prompts, reward, settings, device, seed
-        self.text, self.judge = text, judge
+        self.beside, self.judge = list(beside), judge
         self.watched, self.progress = watched, progress or Silence()
         self.control = AdaptiveKL(settings.kl, settings.kl_target)
         self.scale = RunningScale(settings.normalise_reward, settings.reward_clip)
@@ -179,17 +189,17 @@ class RolloutBatches(Iterator[Rollouts]):
         return not self.queue
 
     def state_dict(self) -> dict[str, Any]:
-        text = None if self.text is None else self.text.state_dict()
+        beside = {stream.name: stream.batches.state_dict() for stream in self.beside}
         state = {"round": self.round, "coefficient": self.control.coefficient, "history": list(self.history)}
         scale = [self.scale.count, self.scale.mean, self.scale.squares]
-        return state | {"text": text, "scale": scale}
+        return state | {"beside": beside, "scale": scale}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.round, self.control.coefficient = state["round"], state["coefficient"]
         self.history, self.queue = list(state["history"]), []
         self.scale.count, self.scale.mean, self.scale.squares = state["scale"]
-        if self.text is not None:
-            self.text.load_state_dict(state["text"])
+        for stream in self.beside:
+            stream.batches.load_state_dict(state["beside"][stream.name])
 
     def __next__(self) -> Rollouts:
         if not self.queue:
@@ -272,7 +282,7 @@ class RolloutBatches(Iterator[Rollouts]):
         if self.settings.inner_epochs * self.settings.minibatches > 1:
             whole = replace(whole, old=in_pieces(whole, pieces, self.as_trained))
         later = [rows for epoch in range(1, self.settings.inner_epochs) for rows in self.divided(written, epoch)]
-        return [self.with_text(whole.pick(rows)) for rows in [*batches, *later]]
+        return [self.with_beside(whole.pick(rows)) for rows in [*batches, *later]]
 
     def with_advantages(
         self, whole: Rollouts, scores: Float[Tensor, " N"], kl: Float[Tensor, "N A"], pieces: Sequence[Tensor]
@@ -297,8 +307,9 @@ class RolloutBatches(Iterator[Rollouts]):
         order = torch.randperm(len(written.tokens), generator=generator).to(self.device.place)
         return [by_length(written.lengths, rows) for rows in torch.tensor_split(order, self.settings.minibatches)]
 
-    def with_text(self, batch: Rollouts) -> Rollouts:
-        return batch if self.text is None else replace(batch, pretraining=next(self.text))
+    def with_beside(self, batch: Rollouts) -> Rollouts:
+        drawn = [Beside(each.name, next(each.batches), each.coefficient) for each in self.beside]
+        return replace(batch, beside=tuple(drawn))
 
     def by_reference(self, part: Rollouts) -> Float[Tensor, "b a"]:
         return self.log_probabilities(self.reference, part)

@@ -222,9 +222,9 @@ def weights_of(settings: SftSettings, made: Conversations) -> dict[str, float | 
 
 
 def batches_of(
-    project: Project, tokenizer: Tokenizer, made: Conversations, context: int, world_: World
+    project: Project, tokenizer: Tokenizer, made: Conversations, context: int, world_: World, batch: int | None = None
 ) -> ConversationBatches:
-    """The rows that are learned from, pretraining text among them where the recipe asks for it."""
+    """The rows that are learned from, pretraining text among them where the recipe asks for it; `batch` of them a step."""
     recipe, settings = project.recipe, settings_of(project.recipe)
     replay = None
     if settings.replay:
@@ -233,7 +233,7 @@ def batches_of(
     return ConversationBatches(
         made.train,
         weights_of(settings, made),
-        settings.batch,
+        batch or settings.batch,
         context,
         recipe.seed,
         tokenizer.pad,

@@ -16,8 +16,7 @@ from torch import Tensor, nn
 from plutao.data.pack import Batch
 from plutao.models.decoder import Decoder
 from plutao.models.reward import RewardModel
-from plutao.train.cross_entropy import linear_cross_entropy
-from plutao.train.objectives import IGNORED, Objective
+from plutao.train.objectives import IGNORED, Objective, next_token
 from plutao.train.policy import clipped_surrogate, clipped_value_loss, k3, per_answer, token_log_probabilities
 
 Algorithm = Literal["ppo", "grpo"]
@@ -76,6 +75,20 @@ def action_log_probabilities(
 
 
 @dataclass(frozen=True)
+class Beside:
+    """Rows that are learned from beside the rewards, as text is in PPO-ptx (Ouyang et al. 2022, equation 2)."""
+
+    name: str
+    """Of its loss among the metrics: `<name>_loss`."""
+    batch: Batch
+    coefficient: float
+    """Weight of its loss of the next token."""
+    share: float = 1.0
+    """What a mean over this piece's rows must be multiplied by, so that the pieces of a batch of rollouts, weighted by
+    their answers, add up to the mean over all its rows."""
+
+
+@dataclass(frozen=True)
 class Rollouts:
     """Answers as the objectives learn from them: a batch to the loop."""
 
@@ -93,15 +106,12 @@ class Rollouts:
     values: Float[Tensor, "B A"] | None = None
     """What the critic expected before the first update."""
     returns: Float[Tensor, "B A"] | None = None
-    pretraining: Batch | None = None
-    """Rows of text whose loss is mixed in (PPO-ptx)."""
+    beside: tuple[Beside, ...] = ()
+    """What is mixed in."""
     kl_coefficient: float = 0.0
     """Of the penalty in GRPO's loss; PPO's is in the rewards already."""
     by_answer: bool = False
     """Whether every answer counts alike (GRPO), or every action (PPO)."""
-    text_share: float = 1.0
-    """What a mean over this piece's pretraining rows must be multiplied by, so that the pieces of a batch, weighted by
-    their answers, add up to the mean over its rows."""
     metrics: dict[str, float] = field(default_factory=dict)
     """What is known of the answers, for metrics.jsonl."""
 
@@ -125,34 +135,34 @@ class Rollouts:
         return replace(self, tokens=self.tokens[rows][:, :length], **columns)
 
     def split(self, rows: int) -> list["Rollouts"]:
-        """Pieces of at most `rows` answers, each with its part of the pretraining text."""
+        """Pieces of at most `rows` answers, each with its part of what is mixed in."""
         if rows >= self.rows:
             return [self]
         pieces = [self.pick(part) for part in torch.split(torch.arange(self.rows, device=self.tokens.device), rows)]
-        if self.pretraining is None:
-            return pieces
-        texts = self.pretraining.split(max(1, -(-self.pretraining.rows // len(pieces))))
-        shares = [
-            (text.rows / self.pretraining.rows) / (piece.weight / self.weight)
-            for text, piece in zip(texts, pieces, strict=False)
-        ]
-        mixed = [
-            replace(piece, pretraining=text, text_share=share)
-            for piece, text, share in zip(pieces, texts, shares, strict=False)
-        ]
-        return mixed + [replace(piece, pretraining=None) for piece in pieces[len(mixed) :]]
+        parts: list[list[Beside]] = [[] for _ in pieces]
+        for whole in self.beside:
+            cut = whole.batch.split(max(1, -(-whole.batch.rows // len(pieces))))
+            all_learned = learned(whole.batch)
+            for piece, own, part in zip(pieces, parts, cut, strict=False):
+                share = (learned(part) / all_learned) / (piece.weight / self.weight)
+                own.append(replace(whole, batch=part, share=share))
+        return [replace(piece, beside=tuple(own)) for piece, own in zip(pieces, parts, strict=True)]
 
     def to(self, device: torch.device) -> "Rollouts":
         moved: dict[str, Any] = {
-            name: value.to(device) for name, value in vars(self).items() if isinstance(value, Tensor | Batch)
+            name: value.to(device) for name, value in vars(self).items() if isinstance(value, Tensor)
         }
-        return replace(self, **moved)
+        beside = tuple(replace(each, batch=each.batch.to(device)) for each in self.beside)
+        return replace(self, beside=beside, **moved)
 
 
-def ppo(clip: float, value_clip: float | None, pretraining: float, temperature: float = 1.0) -> Objective:
-    """PPO's objective: the clipped surrogate, the critic's loss, and `pretraining` times the loss of the next token on
-    text (PPO-ptx: Ouyang et al. 2022, equation 2), per action.
-    """
+def learned(batch: Batch) -> int:
+    """Tokens whose loss counts; at least one."""
+    return max(1, int((batch.targets != IGNORED).sum()))
+
+
+def ppo(clip: float, value_clip: float | None, temperature: float = 1.0) -> Objective:
+    """PPO's objective, per action: the clipped surrogate, the critic's loss, and the losses of what is mixed in."""
 
     def objective(model: Any, batch: Any) -> tuple[Tensor, dict[str, float]]:
         policy_loss, metrics = surrogate(model, batch, clip, temperature)
@@ -160,13 +170,12 @@ def ppo(clip: float, value_clip: float | None, pretraining: float, temperature: 
         value_losses = clipped_value_loss(values, batch.values, batch.returns, value_clip)
         value_loss = mean_over(value_losses, batch.mask)
         metrics |= {"policy_loss": float(policy_loss.detach()), "value_loss": float(value_loss.detach())}
-        loss = policy_loss + VALUE_WEIGHT * value_loss
-        return with_text(model, batch, loss, metrics, pretraining)
+        return with_beside(model, batch, policy_loss + VALUE_WEIGHT * value_loss, metrics)
 
     return objective
 
 
-def grpo(clip: float, pretraining: float = 0.0, temperature: float = 1.0) -> Objective:
+def grpo(clip: float, temperature: float = 1.0) -> Objective:
     """GRPO's objective: the clipped surrogate plus β times the KL divergence as k3, averaged over each answer and then
     over the answers (Shao et al. 2024, equation 3).
     """
@@ -174,7 +183,7 @@ def grpo(clip: float, pretraining: float = 0.0, temperature: float = 1.0) -> Obj
     def objective(model: Any, batch: Any) -> tuple[Tensor, dict[str, float]]:
         loss, metrics = surrogate(model, batch, clip, temperature)
         metrics["policy_loss"] = float(loss.detach())
-        return with_text(model, batch, loss, metrics, pretraining)
+        return with_beside(model, batch, loss, metrics)
 
     return objective
 
@@ -198,13 +207,13 @@ def mean_over(values: Float[Tensor, "B A"], mask: Bool[Tensor, "B A"]) -> Float[
     return torch.where(mask, values, 0.0).sum() / mask.sum()
 
 
-def with_text(
-    model: ActorCritic, batch: Rollouts, loss: Tensor, metrics: dict[str, float], coefficient: float
+def with_beside(
+    model: ActorCritic, batch: Rollouts, loss: Tensor, metrics: dict[str, float]
 ) -> tuple[Tensor, dict[str, float]]:
-    """The loss with that of the pretraining text mixed in, where there is some."""
-    if batch.pretraining is None or not coefficient:
-        return loss, metrics
-    hidden = model.policy.hidden(batch.pretraining.tokens)
-    text_loss = linear_cross_entropy(hidden, model.policy.head.weight, batch.pretraining.targets, IGNORED)
-    text_loss = text_loss * batch.text_share
-    return loss + coefficient * text_loss, metrics | {"text_loss": float(text_loss.detach())}
+    """The loss with those of what is mixed in."""
+    objective = next_token()
+    for each in batch.beside:
+        own = objective(model.policy, each.batch)[0] * each.share
+        loss = loss + each.coefficient * own
+        metrics = metrics | {f"{each.name}_loss": float(own.detach())}
+    return loss, metrics
