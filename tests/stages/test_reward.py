@@ -11,8 +11,11 @@ from typing import Any
 import pytest
 import torch
 from ranked import ranked, ranked_project, write
+from typer.testing import CliRunner
 
+from plutao.cli import build
 from plutao.errors import Interrupted, UserError
+from plutao.evaluate.rankings import measure_rankings
 from plutao.generate.chat import Chat
 from plutao.models.reward import load_reward, score_answers
 from plutao.project import Project, is_complete, open_project
@@ -46,6 +49,42 @@ def test_it_learns_what_people_prefer_and_says_how_well(trained: Project) -> Non
     lines = [json.loads(line) for line in (trained.stage_dir("reward") / "metrics.jsonl").read_text().splitlines()]
     looks = [line["validation"] for line in lines if "validation" in line]
     assert looks and {"pair_accuracy", "loss"} <= set(looks[0])
+
+
+def test_it_can_be_measured_on_any_rankings(trained: Project, tmp_path: Path) -> None:
+    """`plutao eval --rankings` says of the held-out rankings what the stage's card says, and counts what does not fit."""
+    kept = sources.read_back(trained.stage_dir("reward"))
+    rows = [
+        {
+            "messages": [message.as_json() for message in one.ranking.messages],
+            "completions": [text if isinstance(text, str) else text[-1].content for text in one.ranking.completions],
+            "ranks": list(one.ranking.ranks),
+        }
+        for one in kept.held_out
+    ]
+    file = tmp_path / "others.jsonl"
+    write(file, [*rows, rows[0] | {"completions": ["red", "red"], "ranks": [1, 2]}])
+    arguments = ["eval", str(trained.root), "--rankings", str(file)]
+    told = CliRunner().invoke(build(arguments), [*arguments, "--json"], catch_exceptions=False)
+    found, card = json.loads(told.stdout), read_card(trained.stage_dir("reward"))
+    assert found["pair_accuracy"]["value"] == pytest.approx(card["pair_accuracy"]["value"], abs=0.01)
+    assert found["baselines"]["longer"] == card["baselines"]["longer"]
+    assert found["left_out"] == {"an answer twice": 1}
+    words = CliRunner().invoke(build(arguments), arguments, catch_exceptions=False).stdout
+    assert "1 rank apart " in words and "Left out: 1 × an answer twice." in words
+    assert f"reward model       {found['pair_accuracy']['value']:6.1%}" in words
+
+
+def test_what_can_not_be_measured_on_rankings_is_refused(trained: Project, tmp_path: Path) -> None:
+    folder = trained.stage_dir("reward")
+    ties = tmp_path / "ties.jsonl"
+    write(ties, [{"prompt": "red?", "completions": ["red", "blue"], "ranks": [1, 1]}])
+    with pytest.raises(UserError, match=r"ties\.jsonl holds no ranking that can be measured with: 1 × "):
+        measure_rankings(folder, str(ties), trained.root)
+    with pytest.raises(UserError, match="There is no corpus 'nothing'"):
+        measure_rankings(folder, "nothing", trained.root)
+    with pytest.raises(UserError, match="holds no reward model"):
+        measure_rankings(trained.stage_dir("sft"), str(ties), trained.root)
 
 
 def test_demonstrations_have_reward_zero_on_average(trained: Project) -> None:

@@ -27,13 +27,28 @@ def evaluate(
         list[str],
         typer.Option(metavar="TASK", help="Besides the text: exam, arithmetic; may be repeated."),
     ] = [],  # noqa: B006
+    rankings: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE", help="Measure the reward model instead, on rankings: a file, a folder, or a corpus' name."
+        ),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Measure a model: bits per byte of any text, with an interval; with --tasks exam, its world's exam too.
 
-    A stage that converses answers the exam's questions in its own words; a base model completes its sentences.
+    A stage that converses answers the exam's questions in its own words; a base model completes its sentences. With
+    --rankings, how often the reward model orders answers as those who ranked them did.
     """
     import json
+
+    if rankings is not None:
+        if text or tasks:
+            raise UserError(
+                "--rankings measures a reward model, which reads no --text and takes no --tasks: leave them out."
+            )
+        of_rankings(folder, run, stage, rankings, as_json)
+        return
 
     from plutao.evaluate.measure import measure, text_of_files, validation_of, worlds_of
     from plutao.project import resolve_model
@@ -50,6 +65,34 @@ def evaluate(
         return
     for line in [*text_lines(measured), *exam_lines(measured), *arithmetic_lines(measured)]:
         print(line)
+
+
+def of_rankings(root: Path, run: str | None, stage: str | None, rankings: str, as_json: bool) -> None:
+    """Measures a reward model on rankings and prints it."""
+    import json
+
+    from plutao.evaluate.rankings import measure_rankings
+    from plutao.project import resolve_model
+
+    found = measure_rankings(resolve_model(run, root, stage or "reward"), rankings, root)
+    print(json.dumps(found, ensure_ascii=False, indent=2) if as_json else "\n".join(rankings_lines(found)))
+
+
+def rankings_lines(found: dict[str, Any]) -> list[str]:
+    """Accuracy beside the longer answer's, by distance in rank where there are several, and the verdict."""
+    rows = {"reward model": found["pair_accuracy"], "the longer answer": found["baselines"]["longer"]}
+    if len(found["by_distance"]) > 1:
+        rows |= {
+            f"{distance} rank{'s' * (distance != '1')} apart": share for distance, share in found["by_distance"].items()
+        }
+    if found["labellers"]["agreement"] is not None:
+        rows["another labeller"] = found["labellers"]["agreement"]
+    width = max(map(len, rows))
+    lines = [f"{found['rankings']}: {found['prompts']:,} prompts; pairs ordered as those who ranked them did:"]
+    lines += [f"  {name:<{width}}  {share_in_words(share)}" for name, share in rows.items()]
+    if left_out := found["left_out"]:
+        lines.append("Left out: " + ", ".join(f"{count:,} × {reason}" for reason, count in left_out.items()) + ".")
+    return [*lines, found["verdict"]["why"]]
 
 
 def reading() -> Any:

@@ -17,7 +17,8 @@ from torch import nn
 from plutao.data.panels import gathered, panel_of
 from plutao.data.ranking_batches import LeftOut, RankedAnswers, RankingBatches, encode_panels, refuse_nothing
 from plutao.data.rankings import Labelled
-from plutao.evaluate.preference import Judged, accuracy, comparisons, judge, measure
+from plutao.evaluate.preference import Judged, accuracy, comparisons, measure
+from plutao.evaluate.rankings import judge_all
 from plutao.files import fingerprint
 from plutao.models.cost import Precision, largest_batch
 from plutao.models.decoder import DecoderConfig
@@ -258,13 +259,6 @@ def validation(held_out: Sequence[tuple[Labelled, RankedAnswers]], device: Devic
         return {"loss": mean_loss(judged)} | ({"pair_accuracy": share.value} if share is not None else {})
 
     return evaluate
-
-
-def judge_all(model: RewardModel, held_out: Sequence[tuple[Labelled, RankedAnswers]]) -> list[Judged]:
-    """The held-out rankings with the rewards of their answers."""
-    rows = [row for _, element in held_out for row in element.rows]
-    rewards = iter(score_tokens(model, rows).tolist())
-    return [judge(one, element.kept, [next(rewards) for _ in element.rows]) for one, element in held_out]
 
 
 def mean_loss(judged: Sequence[Judged]) -> float:
