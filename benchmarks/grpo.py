@@ -106,6 +106,7 @@ def ours(project: Path, steps: int, round_: int) -> list[float]:
         "rl.max_tokens": TOKENS,
         "rl.kl": BETA,
         "rl.kl_stop": 1000.0,
+        "rl.demonstrations": 0.0,
         "rl.steps": steps + UNCOUNTED,
         "rl.evaluate": 0,
         "rl.sample_at": "[]",
