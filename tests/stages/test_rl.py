@@ -19,7 +19,7 @@ from plutao.models.decoder import Decoder
 from plutao.models.interop.huggingface import load_model, save_model
 from plutao.models.reward import RewardModel, reward_token, save_reward
 from plutao.project import Project, is_complete, open_project, start_run
-from plutao.stages import rl, sft
+from plutao.stages import demonstrations, rl
 from plutao.stages.card import read_card, write_card
 from plutao.stages.rollouts import RolloutBatches, collate
 from plutao.text.chat import Message
@@ -188,7 +188,7 @@ def test_demonstrations_beside_the_reward_are_not_unlearned(tmp_path: Path) -> N
 def loss_on_conversations(project: Project) -> float:
     """Of the trained policy, in nats per learned token of the conversations that stage sft would read."""
     _, tokenizer = talker()
-    made = sft.read(project, tokenizer, 160)
+    made = demonstrations.read(project, tokenizer, 160)
     batches = list(pack_all(made.train, 160, tokenizer.pad, 4))
     policy, objective = load_model(project.stage_dir("rl")), next_token()
     counts = [int((batch.targets != IGNORED).sum()) for batch in batches]

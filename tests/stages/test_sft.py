@@ -20,7 +20,7 @@ from plutao.generate.sampling import Sampling
 from plutao.models.interop.huggingface import load_model
 from plutao.models.interop.proof import export_huggingface
 from plutao.project import Project, open_project
-from plutao.stages import base, sft, tokenizer
+from plutao.stages import base, demonstrations, sft, tokenizer
 from plutao.text.chat import TEMPLATE, Message, ToolCall
 from plutao.text.tokenizer import Tokenizer
 from plutao.train.parallel import World
@@ -180,7 +180,7 @@ def test_the_card_says_where_the_conversations_are_from(root: Path) -> None:
 
 def test_what_is_kept_aside_is_not_learned(root: Path) -> None:
     project = opened(root)
-    made = sft.read(project, project.tokenizer(), 48)
+    made = demonstrations.read(project, project.tokenizer(), 48)
     asked = {conversation.messages[0].content for conversation in made.held_out}
     train, validation = made.train["pairs"], made.validation["pairs"]
     learned = {train.read(number)[0].tobytes() for number in range(len(train))}
@@ -194,15 +194,17 @@ def test_a_conversation_longer_than_the_context_is_cut_and_counted(root: Path) -
     with (root / "pairs.jsonl").open("a") as file:
         file.write(json.dumps({"messages": turns}) + "\n")
     project = opened(root)
-    made = sft.read(project, project.tokenizer(), 48)
+    made = demonstrations.read(project, project.tokenizer(), 48)
     cut = made.card["pairs"]["cut"]
     assert cut["conversations"] == 1 and 2 <= cut["turns"] <= 10
     with (root / "pairs.jsonl").open("a") as file:
         file.write(json.dumps({"id": "endless", "prompt": "the sun " * 60, "response": "sim"}) + "\n")
     with pytest.raises(UserError, match=r"Conversation endless .* a single exchange is longer than the 48 tokens"):
-        sft.read(project, project.tokenizer(), 48)
+        demonstrations.read(project, project.tokenizer(), 48)
     skipping = opened(root, "data.bad_rows=skip")
-    assert sft.read(skipping, skipping.tokenizer(), 48).card["pairs"]["skipped"] == {"longer than the context": 1}
+    assert demonstrations.read(skipping, skipping.tokenizer(), 48).card["pairs"]["skipped"] == {
+        "longer than the context": 1
+    }
 
 
 def test_what_can_not_be_is_refused_before_it_begins(root: Path) -> None:
@@ -219,16 +221,18 @@ def test_two_conversations_that_open_differently_are_the_least(root: Path) -> No
     write_pairs(root / "pairs.jsonl", 1)
     project = opened(root)
     with pytest.raises(UserError, match="at least two that open differently"):
-        sft.read(project, project.tokenizer(), 48)
+        demonstrations.read(project, project.tokenizer(), 48)
     write_pairs(root / "pairs.jsonl", 2)
-    made = sft.read(project, project.tokenizer(), 48)
+    made = demonstrations.read(project, project.tokenizer(), 48)
     assert len(made.train["pairs"]) == len(made.validation["pairs"]) == 1
 
 
 def test_a_few_own_demonstrations_are_learned_rather_than_kept_aside() -> None:
-    assert sft.threshold([0.3, 0.1, 0.6], 0.02) == 0.3  # nothing is below the share: the least lot's opening alone
-    assert sft.threshold([0.3, 0.01, 0.6], 0.02) == 0.02
-    assert sft.threshold([0.3, 0.3], 0.02) == 0.3  # one opening: nothing can be kept aside
+    assert (
+        demonstrations.threshold([0.3, 0.1, 0.6], 0.02) == 0.3
+    )  # nothing is below the share: the least lot's opening alone
+    assert demonstrations.threshold([0.3, 0.01, 0.6], 0.02) == 0.02
+    assert demonstrations.threshold([0.3, 0.3], 0.02) == 0.3  # one opening: nothing can be kept aside
 
 
 def test_it_depends_on_its_settings_its_conversations_and_its_base(root: Path) -> None:

@@ -26,7 +26,7 @@ from plutao.models.decoder import Decoder
 from plutao.models.reward import RewardModel, load_reward, reward_token
 from plutao.project import Project
 from plutao.recipe import Recipe, RlSettings
-from plutao.stages import sft
+from plutao.stages import demonstrations
 from plutao.stages.card import read_card, write_card
 from plutao.stages.common import budget, describe, row_length, save_chat_model, train
 from plutao.stages.diagnosis import Watch, diagnose
@@ -233,8 +233,8 @@ def mixed_in(project: Project, ready: Ready, world_: World) -> list[Stream]:
         streams.append(Stream("text", text, settings.pretraining))
     if settings.demonstrations:
         tokenizer = ready.chat.tokenizer
-        made = sft.read(project, tokenizer, context)
-        batches = sft.batches_of(project, tokenizer, made, context, world_, rows)
+        made = demonstrations.read(project, tokenizer, context)
+        batches = demonstrations.batches_of(project, tokenizer, made, context, world_, rows)
         streams.append(Stream("demonstrations", batches, settings.demonstrations))
     return streams
 

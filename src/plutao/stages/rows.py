@@ -3,11 +3,12 @@
 from pathlib import Path
 
 from plutao import recipe as recipes
+from plutao.data.conversation_batches import ConversationBatches
 from plutao.data.pack import Batch, PackedBatch, PretrainBatches
 from plutao.errors import UserError
 from plutao.models.interop.huggingface import load_config
 from plutao.project import Project, current_run, list_runs
-from plutao.stages import base, sft
+from plutao.stages import base, demonstrations
 from plutao.stages.common import row_length
 from plutao.text.tokenizer import Tokenizer
 from plutao.train.parallel import World
@@ -50,11 +51,13 @@ def training_row(project: Project, stage: str, number: int) -> tuple[Tokenizer, 
     if recipe.sft is None:
         raise UserError("This recipe has no stage sft: add an [sft] section with [[sft.sources]].")
     context = row_length(recipe, load_config(project.stage_dir("base")))
-    made = sft.read(project, tokenizer, context)
-    return tokenizer, row_of(sft.batches_of(project, tokenizer, made, context, World()), recipe.sft.batch, number)
+    made = demonstrations.read(project, tokenizer, context)
+    return tokenizer, row_of(
+        demonstrations.batches_of(project, tokenizer, made, context, World()), recipe.sft.batch, number
+    )
 
 
-def row_of(batches: PretrainBatches | sft.ConversationBatches, batch: int, number: int) -> Batch | PackedBatch:
+def row_of(batches: PretrainBatches | ConversationBatches, batch: int, number: int) -> Batch | PackedBatch:
     """The row after `number` others."""
     for _ in range(number // batch):
         next(batches)
