@@ -66,7 +66,7 @@ def ours(lists: Lists, settings: VectorsSettings, seed: int, compiled: bool) -> 
     steps = round(batches.steps * (settings.epochs or 1))
     for step in range(steps):
         model.learn(next(batches), rate(step, steps, settings.schedule) * settings.optimizer.learning_rate)
-    return model.vectors(), time.process_time() - started
+    return model.vectors(settings.lowercase), time.process_time() - started
 
 
 def theirs(lists: Lists, settings: VectorsSettings, seed: int, compiled: bool) -> tuple[WordVectors, float]:
