@@ -32,10 +32,11 @@ def test_one_step_at_a_time_is_torchs_sequence(kind: str) -> None:
             assert (part - other[0]).abs().max() < most
 
 
+@pytest.mark.parametrize("length", [12, 1])
 @pytest.mark.parametrize("kind", CELLS)
-def test_the_fused_kernel_is_the_cell_written_out_backward_too(kind: str) -> None:
+def test_the_fused_kernel_is_the_cell_written_out_backward_too(kind: str, length: int) -> None:
     cell, _ = cell_and_theirs(kind, torch.float64)
-    x = torch.randn(3, 12, 5, dtype=torch.float64)
+    x = torch.randn(3, length, 5, dtype=torch.float64)
     state = tuple(torch.randn_like(part) for part in cell.start(3))
     seen = []
     for read in (cell, cell.written_out):
