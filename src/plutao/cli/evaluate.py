@@ -27,13 +27,13 @@ def evaluate(
         list[str],
         typer.Option(metavar="TASK", help="Besides the text: exam, arithmetic; may be repeated."),
     ] = [],  # noqa: B006
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     rankings: Annotated[
         str | None,
         typer.Option(
             metavar="FILE", help="Measure the reward model instead, on rankings: a file, a folder, or a corpus' name."
         ),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Measure a model: bits per byte of any text, with an interval; with --tasks exam, its world's exam too.
 
