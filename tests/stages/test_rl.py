@@ -19,12 +19,11 @@ from plutao.models.decoder import Decoder
 from plutao.models.interop.huggingface import load_model, save_model
 from plutao.models.reward import RewardModel, reward_token, save_reward
 from plutao.project import Project, is_complete, open_project, start_run
-from plutao.stages import demonstrations, rl
+from plutao.stages import demonstrations, rl, sft
 from plutao.stages.card import read_card, write_card
 from plutao.stages.rollouts import RolloutBatches, collate
 from plutao.text.chat import Message
 from plutao.text.tokenizer import train
-from plutao.train.objectives import IGNORED, next_token
 from plutao.train.parallel import World
 from plutao.train.progress import Silence
 
@@ -190,11 +189,8 @@ def loss_on_conversations(project: Project) -> float:
     _, tokenizer = talker()
     made = demonstrations.read(project, tokenizer, 160)
     batches = list(pack_all(made.train, 160, tokenizer.pad, 4))
-    policy, objective = load_model(project.stage_dir("rl")), next_token()
-    counts = [int((batch.targets != IGNORED).sum()) for batch in batches]
-    with torch.no_grad():
-        sums = [float(objective(policy, batch)[0]) * n for batch, n in zip(batches, counts, strict=True)]
-    return sum(sums) / sum(counts)
+    loss: float = sft.loss_of(*sft.answer_losses(load_model(project.stage_dir("rl")), batches))["loss"]
+    return loss
 
 
 def test_interrupted_between_rounds_and_resumed_is_the_same_as_never_stopped(

@@ -228,11 +228,10 @@ def test_two_conversations_that_open_differently_are_the_least(root: Path) -> No
 
 
 def test_a_few_own_demonstrations_are_learned_rather_than_kept_aside() -> None:
-    assert (
-        demonstrations.threshold([0.3, 0.1, 0.6], 0.02) == 0.3
-    )  # nothing is below the share: the least lot's opening alone
-    assert demonstrations.threshold([0.3, 0.01, 0.6], 0.02) == 0.02
-    assert demonstrations.threshold([0.3, 0.3], 0.02) == 0.3  # one opening: nothing can be kept aside
+    threshold = demonstrations.threshold
+    assert threshold([0.3, 0.1, 0.6], 0.02) == 0.3  # nothing is below the share: the least lot's opening alone
+    assert threshold([0.3, 0.01, 0.6], 0.02) == 0.02
+    assert threshold([0.3, 0.3], 0.02) == 0.3  # one opening: nothing can be kept aside
 
 
 def test_it_depends_on_its_settings_its_conversations_and_its_base(root: Path) -> None:

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from plutao.data.pack import Batch
 from plutao.models.decoder import Decoder
 from plutao.models.reward import RewardModel
-from plutao.train.objectives import IGNORED, Objective, next_token
+from plutao.train.objectives import Objective, next_token
 from plutao.train.policy import clipped_surrogate, clipped_value_loss, k3, per_answer, token_log_probabilities
 
 Algorithm = Literal["ppo", "grpo"]
@@ -142,9 +142,8 @@ class Rollouts:
         parts: list[list[Beside]] = [[] for _ in pieces]
         for whole in self.beside:
             cut = whole.batch.split(max(1, -(-whole.batch.rows // len(pieces))))
-            all_learned = learned(whole.batch)
             for piece, own, part in zip(pieces, parts, cut, strict=False):
-                share = (learned(part) / all_learned) / (piece.weight / self.weight)
+                share = (part.weight / whole.batch.weight) / (piece.weight / self.weight)
                 own.append(replace(whole, batch=part, share=share))
         return [replace(piece, beside=tuple(own)) for piece, own in zip(pieces, parts, strict=True)]
 
@@ -154,11 +153,6 @@ class Rollouts:
         }
         beside = tuple(replace(each, batch=each.batch.to(device)) for each in self.beside)
         return replace(self, beside=beside, **moved)
-
-
-def learned(batch: Batch) -> int:
-    """Tokens whose loss counts; at least one."""
-    return max(1, int((batch.targets != IGNORED).sum()))
 
 
 def ppo(clip: float, value_clip: float | None, temperature: float = 1.0) -> Objective:
