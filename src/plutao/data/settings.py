@@ -125,3 +125,8 @@ class DataSettings(Settings):
                 f"source {without[0]!r} has no weight and others do; give a weight to all sources or to none"
             )
         return self
+
+    @property
+    def weights(self) -> dict[str, float | None]:
+        """Each source's weight in the mix, by name; None for all where they are read equally often."""
+        return {source.name: source.weight for source in self.sources}

@@ -103,9 +103,15 @@ def run(project: Project, world_: World, progress: Progress, minutes: float | No
     tokenizer, documents, shards = project.tokenizer(), project.documents, project.shards()
     model = first_model(project, tokenizer)
     config, context = model.config, row_length(recipe, model.config)
-    weights = {source.name: source.weight for source in recipe.data.sources}
     batches = PretrainBatches(
-        shards.open(), weights, settings.batch, context, recipe.seed, settings.layout, world_.rank, world_.size
+        shards.open(),
+        recipe.data.weights,
+        settings.batch,
+        context,
+        recipe.seed,
+        settings.layout,
+        world_.rank,
+        world_.size,
     )
     device = devices.choose(settings.precision, settings.compile, world_.local_rank)
     trained = train(

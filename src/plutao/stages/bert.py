@@ -192,11 +192,10 @@ def pretrain(
     recipe, settings = project.recipe, settings_of(project.recipe)
     shards = project.shards()
     model = first_model(settings, tokenizer.vocabulary_size, project.root, recipe.seed)
-    weights = {source.name: source.weight for source in recipe.data.sources}
     context = min(settings.context, model.config.context)
     batches = MaskedBatches(
         shards.open(),
-        weights,
+        recipe.data.weights,
         tokenizer,
         settings.batch,
         context,

@@ -170,8 +170,7 @@ def batches_of(
     recipe, settings = project.recipe, settings_of(project.recipe)
     replay = None
     if settings.replay:
-        weights = {source.name: source.weight for source in recipe.data.sources}
-        replay = PretrainBatches(project.shards().open(), weights, 1, context, recipe.seed)
+        replay = PretrainBatches(project.shards().open(), recipe.data.weights, 1, context, recipe.seed)
     return ConversationBatches(
         made.train,
         weights_of(settings, made),

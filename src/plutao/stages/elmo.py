@@ -70,9 +70,15 @@ def run(project: Project, world_: World, progress: Progress, minutes: float | No
     model.initialise(recipe.seed)
     model.learn_spelling(tokenizer)
     model.spread_words()
-    weights = {source.name: source.weight for source in recipe.data.sources}
     batches = PretrainBatches(
-        shards.open(), weights, settings.batch, settings.window, recipe.seed, "stream", world_.rank, world_.size
+        shards.open(),
+        recipe.data.weights,
+        settings.batch,
+        settings.window,
+        recipe.seed,
+        "stream",
+        world_.rank,
+        world_.size,
     )
     device = devices.choose(settings.precision, settings.compile, world_.local_rank)
     length = budget(settings, shards.tokens(), settings.batch * settings.window, minutes)

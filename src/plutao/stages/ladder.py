@@ -95,8 +95,9 @@ def train(
     torch.manual_seed(recipe.seed)
     model = Decoder(config)
     model.initialise(recipe.seed)
-    weights = {source.name: source.weight for source in recipe.data.sources}
-    batches = PretrainBatches(shards.open(), weights, settings.batch, config.context, recipe.seed, settings.layout)
+    batches = PretrainBatches(
+        shards.open(), recipe.data.weights, settings.batch, config.context, recipe.seed, settings.layout
+    )
     tokens_per_step = settings.batch * config.context
     seconds = None if climb.minutes is None else 60 * climb.minutes
     steps = None if climb.tokens is None else max(1, round(climb.tokens / tokens_per_step))

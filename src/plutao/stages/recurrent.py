@@ -133,7 +133,7 @@ def training_of(
 ) -> tuple[nn.Module, Any, Objective, int]:
     """What the loop needs: the module that learns, its batches, its objective, and the tokens of a row."""
     settings, seed, ranks = settings_of(recipe), recipe.seed, (world_.rank, world_.size)
-    texts, weights = shards.open(), {source.name: source.weight for source in recipe.data.sources}
+    texts, weights = shards.open(), recipe.data.weights
     if isinstance(model, WindowModel):
         length = recipe.model.context
         rows = PretrainBatches(texts, weights, settings.batch, length, seed, "stream", *ranks)

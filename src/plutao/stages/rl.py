@@ -227,9 +227,10 @@ def mixed_in(project: Project, ready: Ready, world_: World) -> list[Stream]:
     context = row_length(recipe, ready.reference.config)
     streams = []
     if settings.pretraining:
-        weights = {source.name: source.weight for source in recipe.data.sources}
         shards = project.shards().open()
-        text = PretrainBatches(shards, weights, rows, context, recipe.seed, "stream", world_.rank, world_.size)
+        text = PretrainBatches(
+            shards, recipe.data.weights, rows, context, recipe.seed, "stream", world_.rank, world_.size
+        )
         streams.append(Stream("text", text, settings.pretraining))
     if settings.demonstrations:
         tokenizer = ready.chat.tokenizer

@@ -43,10 +43,9 @@ def training_row(project: Project, stage: str, number: int) -> tuple[Tokenizer, 
     recipe, tokenizer = project.recipe, project.tokenizer()
     if stage == "base":
         config = base.shape(recipe, tokenizer.vocabulary_size, project.root)
-        weights = {source.name: source.weight for source in recipe.data.sources}
         batch, context = recipe.base.batch, row_length(recipe, config)
         shards = project.shards().open()
-        batches = PretrainBatches(shards, weights, batch, context, recipe.seed, recipe.base.layout)
+        batches = PretrainBatches(shards, recipe.data.weights, batch, context, recipe.seed, recipe.base.layout)
         return tokenizer, row_of(batches, batch, number)
     if recipe.sft is None:
         raise UserError("This recipe has no stage sft: add an [sft] section with [[sft.sources]].")
