@@ -5,7 +5,9 @@ from pathlib import Path
 import pytest
 
 from plutao import recipe
+from plutao.data.settings import Settings
 from plutao.errors import UserError
+from plutao.recipe.writing import section_lines
 
 GOOD = """
 name = "mine"
@@ -91,6 +93,20 @@ def test_shipped_recipes_come_back_the_same_from_what_is_written(name: str) -> N
         again = recipe.parse(recipe.render(loaded, every_key))
         assert again == loaded
         assert again.fingerprint == loaded.fingerprint
+
+
+def test_a_long_explanation_stays_a_comment() -> None:
+    class Long(Settings):
+        """A section."""
+
+        key: int = 3
+        """So long that it goes on
+        in another line."""
+
+    assert list(section_lines(Long(), (), every_key=True)) == [
+        "# So long that it goes on in another line. (a whole number)",
+        "key = 3",
+    ]
 
 
 def test_a_written_recipe_explains_every_key(tmp_path: Path) -> None:
